@@ -1,0 +1,122 @@
+"""The topic catalogue: every topic, its key, schema, size, retention, who writes it and who reads it.
+
+Topic creation, registration and the docs come from this one list. Names are permanent: changelogs, consumer
+offsets and audit tables hang on them.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from schemas.records import Record
+from schemas import records
+
+DAY_MS = 86_400_000
+FOREVER = -1
+# 47 CFR 64.1200(d)(6) and 16 CFR 310.5 (TSR) keep do-not-call and call records five years.
+FIVE_YEARS_MS = 5 * 365 * DAY_MS
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic.
+
+    partitions: a number, or "P" for the deployment's partition count; all "P" topics are co-partitioned: the same
+        lead has the same partition number in each (murmur2 of the key, as Java clients do).
+    value: record of the value; None for raw bytes.
+    compatibility: level that the registry enforces for the subject `<name>-value`.
+    internal: belongs to Mandate's processes alone.
+    """
+
+    name: str
+    doc: str
+    key: str
+    value: type[Record] | None
+    partitions: int | Literal["P"] = "P"
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_ms: int = 7 * DAY_MS
+    compatibility: Literal["BACKWARD", "FULL_TRANSITIVE"] = "FULL_TRANSITIVE"
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    internal: bool = False
+
+    @property
+    def value_schema(self) -> str | None:
+        """Name of the record of the value."""
+        return self.value.__name__ if self.value else None
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Topic settings for the broker. `message.timestamp.type` is CreateTime: the journal's clock is ours."""
+        settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": "CreateTime"}
+        if self.cleanup == "delete":
+            settings["retention.ms"] = str(self.retention_ms)
+        return settings
+
+
+PLATFORM, AGENT, HUMAN, OPERATOR = "platform", "agent", "human", "operator"
+INTAKE, CONTROL, CRM_SINK, AUDIT_SINK, DATA = "intake", "control", "crm-sink", "audit-sink", "data-team"
+
+_ALL: tuple[Topic, ...] = (
+    # --- inputs
+    Topic(name="perception.raw", doc="Provider webhooks, untouched. May hold personal data and capability URLs: restricted.",
+          key="provider:call-id", value=records.ProviderWebhook, retention_ms=3 * DAY_MS, writers=(PLATFORM,), readers=(INTAKE,)),
+    Topic(name="telephony.events", doc="Canonical call events.", key="lead_id, or provider:call-id",
+          value=records.CallEvent, writers=(PLATFORM,), readers=(INTAKE,)),
+    Topic(name="transcription.events", doc="Transcript segments.", key="lead_id, or provider:call-id",
+          value=records.TranscriptSegment, writers=(PLATFORM,), readers=(INTAKE,)),
+    Topic(name="messaging.events", doc="Written messages.", key="lead_id",
+          value=records.MessageEvent, writers=(PLATFORM,), readers=(INTAKE,)),
+    Topic(name="signal.events", doc="Claims about the buyer, with evidence.", key="lead_id",
+          value=records.Signal, writers=(PLATFORM, AGENT), readers=(INTAKE,)),
+    Topic(name="crm.events", doc="What the CRM knows about leads.", key="lead_id",
+          value=records.CrmEvent, writers=(PLATFORM,), readers=(INTAKE,)),
+    Topic(name="agent.requests", doc="Actions that agents propose.", key="lead_id",
+          value=records.AgentRequest, writers=(AGENT,), readers=(INTAKE,)),
+    Topic(name="agent.outcomes", doc="What became of permitted actions.", key="lead_id",
+          value=records.AgentOutcome, writers=(AGENT,), readers=(INTAKE,)),
+    Topic(name="human.interventions", doc="People's acts on leads.", key="lead_id",
+          value=records.HumanIntervention, writers=(HUMAN,), readers=(INTAKE,)),
+    Topic(name="policy.activations", doc="Policy bundles coming into force.", key="activation_id", partitions=1,
+          value=records.PolicyActivation, retention_ms=FIVE_YEARS_MS, writers=(OPERATOR,), readers=(INTAKE,)),
+    # --- the single source of truth
+    Topic(name="execution.journal", doc="The single source of truth: per lead one total order and one clock.", key="lead_id",
+          value=records.JournalEntry, retention_ms=FIVE_YEARS_MS, writers=(INTAKE, CONTROL), readers=(CONTROL, AUDIT_SINK, DATA)),
+    Topic(name="call.directory", doc="Which lead a provider's call belongs to.", key="provider:call-id", cleanup="compact",
+          value=records.CallDirectoryEntry, writers=(INTAKE,), readers=(INTAKE,), internal=True),
+    # --- outputs
+    Topic(name="permission.decisions", doc="Verdicts, with everything they rest on.", key="lead_id",
+          value=records.Decision, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(AGENT, AUDIT_SINK, DATA)),
+    Topic(name="permission.revocations", doc="Grants that fell, and the feed's heartbeat.", key="scope:subject", cleanup="compact",
+          value=records.Revocation, writers=(CONTROL,), readers=(AGENT, CRM_SINK, AUDIT_SINK)),
+    Topic(name="agent.directives", doc="Orders to agents that asked nothing.", key="lead_id",
+          value=records.Directive, writers=(CONTROL,), readers=(AGENT, PLATFORM, DATA)),
+    Topic(name="execution.transitions", doc="Every change of every fact.", key="lead_id",
+          value=records.Transition, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(AUDIT_SINK, DATA)),
+    Topic(name="execution.state", doc="The public view of each lead.", key="lead_id", cleanup="compact",
+          value=records.ExecutionState, writers=(CONTROL,), readers=(AGENT, DATA)),
+    Topic(name="escalation.cases", doc="Cases for people.", key="lead_id",
+          value=records.EscalationCase, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(HUMAN, AUDIT_SINK, DATA)),
+    Topic(name="crm.updates", doc="CRM writes under a grant.", key="lead_id",
+          value=records.CrmUpdate, writers=(CONTROL,), readers=(CRM_SINK,)),
+    Topic(name="crm.results", doc="What the CRM sink did.", key="lead_id",
+          value=records.CrmResult, retention_ms=FIVE_YEARS_MS, writers=(CRM_SINK,), readers=(AGENT, AUDIT_SINK, DATA)),
+    Topic(name="audit.checkpoints", doc="Commits of the audit sink.", key="table", partitions=1,
+          value=records.AuditCheckpoint, retention_ms=FIVE_YEARS_MS, writers=(AUDIT_SINK,), readers=(DATA,)),
+    Topic(name="dead.letters", doc="Records that could not be taken, whole.", key="as the original", partitions=1,
+          value=records.DeadLetter, retention_ms=30 * DAY_MS, writers=(INTAKE, CONTROL), readers=(OPERATOR, AUDIT_SINK, DATA)),
+    # --- internal
+    Topic(name="clock.driven", doc="Readings of a driven clock; empty in production.", key="none", partitions=1,
+          value=records.ClockReading, retention_ms=DAY_MS, writers=(PLATFORM,), readers=(INTAKE, CONTROL), internal=True),
+    Topic(name="mandate-control-execution-changelog", doc="Changelog of control's RocksDB table.", key="row key", cleanup="compact",
+          value=None, writers=(CONTROL,), readers=(CONTROL,), internal=True),
+)  # fmt: skip
+
+TOPICS: Mapping[str, Topic] = {topic.name: topic for topic in _ALL}
+"""Every topic by name."""
+
+TOPIC_OF: Mapping[type[Record], str] = {topic.value: topic.name for topic in _ALL if topic.value}
+"""The topic of each record."""
+
+EVENT_INPUTS = tuple(topic.name for topic in _ALL if INTAKE in topic.readers and not topic.internal)
+"""Topics that intake reads."""
