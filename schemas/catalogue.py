@@ -16,6 +16,8 @@ DAY_MS = 86_400_000
 FOREVER = -1
 # 47 CFR 64.1200(d)(6) and 16 CFR 310.5 (TSR) keep do-not-call and call records five years.
 FIVE_YEARS_MS = 5 * 365 * DAY_MS
+# A dead letter holds its original, which may be as large as its topic takes, twice its headers, and the reason.
+DEAD_LETTER_BYTES = 4 * 1024 * 1024
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: a number, or "P" for the deployment's partition count; all "P" topics are co-partitioned: the same
         lead has the same partition number in each (murmur2 of the key, as Java clients do).
     value: record of the value; None for raw bytes.
+    max_bytes: largest record that the broker takes; None: the broker's own limit.
     compatibility: level that the registry enforces for the subject `<name>-value`.
     internal: belongs to Mandate's processes alone.
     """
@@ -35,6 +38,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int | Literal["P"] = "P"
     cleanup: Literal["delete", "compact"] = "delete"
     retention_ms: int = 7 * DAY_MS
+    max_bytes: int | None = None
     compatibility: Literal["BACKWARD", "FULL_TRANSITIVE"] = "FULL_TRANSITIVE"
     writers: tuple[str, ...]
     readers: tuple[str, ...]
@@ -51,6 +55,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": "CreateTime"}
         if self.cleanup == "delete":
             settings["retention.ms"] = str(self.retention_ms)
+        if self.max_bytes is not None:
+            settings["max.message.bytes"] = str(self.max_bytes)
         return settings
 
 
@@ -104,7 +110,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="audit.checkpoints", doc="Commits of the audit sink.", key="table", partitions=1,
           value=records.AuditCheckpoint, retention_ms=FIVE_YEARS_MS, writers=(AUDIT_SINK,), readers=(DATA,)),
     Topic(name="dead.letters", doc="Records that could not be taken, whole.", key="as the original", partitions=1,
-          value=records.DeadLetter, retention_ms=30 * DAY_MS, writers=(INTAKE, CONTROL), readers=(OPERATOR, AUDIT_SINK, DATA)),
+          value=records.DeadLetter, retention_ms=30 * DAY_MS, max_bytes=DEAD_LETTER_BYTES, writers=(INTAKE, CONTROL), readers=(OPERATOR, AUDIT_SINK, DATA)),
     # --- internal
     Topic(name="clock.driven", doc="Readings of a driven clock; empty in production.", key="none", partitions=1,
           value=records.ClockReading, retention_ms=DAY_MS, writers=(PLATFORM,), readers=(INTAKE, CONTROL), internal=True),

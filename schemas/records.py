@@ -811,6 +811,15 @@ class Segment(Record, frozen=True, kw_only=True, gc=False):
     at: TimeUs
 
 
+class PermissionStatus(StrEnum):
+    """Where a grant stands. A used, expired or revoked one is kept for a stated time, so that a late outcome finds it."""
+
+    GRANTED = "GRANTED"
+    USED = "USED"
+    EXPIRED = "EXPIRED"
+    REVOKED = "REVOKED"
+
+
 class Permission(Record, frozen=True, kw_only=True, gc=False):
     """A grant in force."""
 
@@ -827,6 +836,7 @@ class Permission(Record, frozen=True, kw_only=True, gc=False):
     expires_at: TimeUs
     obligations: tuple[str, ...] = ()
     read_set: tuple[FactRef, ...] = ()
+    status: PermissionStatus
 
 
 class Refusal(Record, frozen=True, kw_only=True, gc=False):

@@ -1,0 +1,250 @@
+"""Call and message events: what they do to a conversation's phase, turn and timing.
+
+Phases go forward only: initiated, ringing, answered, ended; ended is never left. An event may come first or twice
+or late: each has one outcome, and none needs an event before it.
+"""
+
+from collections.abc import Callable
+
+from processors import grants, requests
+from processors.draft import Draft
+from processors.transcript import heard
+from schemas.records import (
+    AnsweredBy,
+    Attempt,
+    CallEvent,
+    CallEventType,
+    Channel,
+    Conversation,
+    ConversationId,
+    DirectiveType,
+    MessageEvent,
+    MessageEventType,
+    PermissionStatus,
+    ReasonCode,
+    Segment,
+    SegmentStatus,
+    Speaker,
+)
+
+PHASES = ("", "initiated", "ringing", "answered", "ended")
+
+
+def on_call_event(draft: Draft, event: CallEvent) -> None:
+    """Folds one call event."""
+    conversation = _touch(draft, event)
+    if conversation.ended_at is not None:
+        return  # Late events of an ended call change nothing; the journal keeps them.
+    handler = _HANDLERS.get(event.type)
+    if handler is not None:
+        handler(draft, event, conversation)
+
+
+def _touch(draft: Draft, event: CallEvent) -> Conversation:
+    """The event's conversation, made on its first event whatever that is, with its clock moved on."""
+    conversation_id = ConversationId(event.conversation_id or f"{event.provider}:{event.call_id}")
+    known = draft.conversation(conversation_id)
+    if known is None:
+        known = Conversation(
+            conversation_id=conversation_id, channel=Channel.VOICE, provider=event.provider, agent_id=event.agent_id,
+            started_at=draft.now, last_activity_at=draft.now, barge_ins=0,
+        )  # fmt: skip
+        draft.add("conversations", known)
+        draft.set_fact("conversation.live", conversation_id)
+        _count_attempt(draft, conversation_id, Channel.VOICE)
+    elif known.ended_at is None:
+        draft.update_conversation(conversation_id, last_activity_at=draft.now)
+    return known
+
+
+def _count_attempt(draft: Draft, conversation_id: ConversationId, channel: Channel) -> None:
+    """Counts a contact attempt and uses up the grant to make it."""
+    for permission in grants.in_force(draft):
+        if permission.effect == "contact" and permission.channel == channel:
+            grants.end(draft, permission, PermissionStatus.USED)
+            break
+    attempt = Attempt(conversation_id=conversation_id, channel=channel, at=draft.now, outcome="initiated")
+    draft.add("attempts", attempt)
+    draft.set_fact("contact.attempts", str(int(draft.value("contact.attempts") or 0) + 1))
+
+
+def _advance(draft: Draft, conversation: Conversation, phase: str) -> None:
+    conversation_id = conversation.conversation_id
+    if PHASES.index(phase) > PHASES.index(draft.value("conversation.phase", conversation_id)):
+        draft.set_fact("conversation.phase", phase, conversation_id=conversation_id)
+
+
+def _initiated(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    _advance(draft, conversation, "initiated")
+    if event.agent_id and not conversation.agent_id:
+        draft.update_conversation(conversation.conversation_id, agent_id=event.agent_id)
+
+
+def _ringing(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    _advance(draft, conversation, "ringing")
+
+
+def _answered(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    _advance(draft, conversation, "answered")
+    if conversation.answered_at is None:
+        draft.update_conversation(conversation.conversation_id, answered_at=draft.now)
+        _outcome(draft, conversation, "answered")
+
+
+def _machine(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    found = event.answered_by or AnsweredBy.UNKNOWN
+    # An unknown result never overwrites a known one, and is neither human nor machine.
+    if found is not AnsweredBy.UNKNOWN or not draft.value("conversation.answered_by", conversation.conversation_id):
+        draft.set_fact("conversation.answered_by", found, conversation_id=conversation.conversation_id)
+
+
+def _speech_started(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    conversation_id = conversation.conversation_id
+    draft.set_fact("conversation.speaker", event.speaker, conversation_id=conversation_id)
+    draft.drop_fact("conversation.silence", conversation_id)
+
+
+def _speech_stopped(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    # A stop of somebody who is not the one speaking says nothing about the turn.
+    if draft.value("conversation.speaker", conversation.conversation_id) == event.speaker:
+        draft.drop_fact("conversation.speaker", conversation.conversation_id)
+
+
+def _barge_in(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    conversation_id = conversation.conversation_id
+    draft.update_conversation(conversation_id, barge_ins=conversation.barge_ins + 1)
+    draft.set_fact("conversation.speaker", Speaker.LEAD, conversation_id=conversation_id)
+    draft.drop_fact("conversation.silence", conversation_id)
+    draft.direct(
+        DirectiveType.HOLD, ReasonCode.LEAD_SPEAKING, "The lead cut in: stop speaking and listen.",
+        conversation_id=conversation_id,
+    )  # fmt: skip
+
+
+def _silence(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    limit = draft.law.bundle.limits.silence_s * 1000 if draft.law else 0
+    if (event.duration_ms or 0) < limit or draft.value("conversation.silence", conversation.conversation_id):
+        return
+    draft.set_fact("conversation.silence", "yes", conversation_id=conversation.conversation_id)
+    draft.drop_fact("conversation.speaker", conversation.conversation_id)
+    release_floor(draft)
+    draft.direct(
+        DirectiveType.PAUSE, ReasonCode.CALL_NOT_LIVE, "The line is silent: check that the lead is still there.",
+        conversation_id=conversation.conversation_id,
+    )  # fmt: skip
+
+
+def _hold(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    draft.set_fact("conversation.hold", "yes", conversation_id=conversation.conversation_id)
+
+
+def _unhold(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    draft.drop_fact("conversation.hold", conversation.conversation_id)
+
+
+def _transfer(state: str) -> Callable[[Draft, CallEvent, Conversation], None]:
+    def handle(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+        draft.set_fact("conversation.transfer", state, conversation_id=conversation.conversation_id)
+        if state == "completed":
+            release_floor(draft)
+
+    return handle
+
+
+def _agent_left(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    if not event.agent_id or draft.value("floor") == event.agent_id:
+        release_floor(draft)
+
+
+def _buyer_left(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    draft.set_fact("conversation.disengaged", "yes", conversation_id=conversation.conversation_id)
+
+
+def _ended(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    outcomes = {CallEventType.CALL_TIMEOUT: "timeout", CallEventType.CALL_DROPPED: "dropped"}
+    outcome = outcomes.get(event.type) or (event.cause.lower() if event.cause else "ended")
+    end_conversation(draft, conversation, outcome)
+
+
+def end_conversation(draft: Draft, conversation: Conversation, outcome: str) -> None:
+    """Ends a conversation for good: nobody speaks, the floor is free, waiting requests about it end."""
+    conversation_id = conversation.conversation_id
+    _advance(draft, conversation, "ended")
+    draft.update_conversation(conversation_id, ended_at=draft.now)
+    _outcome(draft, conversation, outcome)
+    for name in ("speaker", "silence", "hold", "transfer", "disengaged"):
+        draft.drop_fact(f"conversation.{name}", conversation_id)
+    live = [c for c in draft.get("conversations") if c.ended_at is None and c.channel is Channel.VOICE]
+    if live:
+        draft.set_fact("conversation.live", live[-1].conversation_id)
+    else:
+        draft.drop_fact("conversation.live")
+        release_floor(draft)
+    for deferral in draft.get("deferrals"):
+        if deferral.request.conversation_id == conversation_id:
+            requests.end_for_conversation(draft, deferral)
+
+
+def _outcome(draft: Draft, conversation: Conversation, outcome: str) -> None:
+    attempts = tuple(
+        Attempt(conversation_id=a.conversation_id, channel=a.channel, at=a.at, outcome=outcome)
+        if a.conversation_id == conversation.conversation_id
+        else a
+        for a in draft.get("attempts")
+    )
+    draft.put("attempts", attempts)
+
+
+def release_floor(draft: Draft) -> None:
+    """Nobody has the lead now."""
+    if draft.get("floor") is not None:
+        draft.put("floor", None)
+        draft.drop_fact("floor")
+
+
+_HANDLERS: dict[CallEventType, Callable[[Draft, CallEvent, Conversation], None]] = {
+    CallEventType.CALL_INITIATED: _initiated,
+    CallEventType.CALL_RINGING: _ringing,
+    CallEventType.CALL_ANSWERED: _answered,
+    CallEventType.MACHINE_DETECTED: _machine,
+    CallEventType.SPEECH_STARTED: _speech_started,
+    CallEventType.SPEECH_STOPPED: _speech_stopped,
+    CallEventType.BARGE_IN: _barge_in,
+    CallEventType.SILENCE: _silence,
+    CallEventType.HOLD: _hold,
+    CallEventType.UNHOLD: _unhold,
+    CallEventType.TRANSFER_STARTED: _transfer("started"),
+    CallEventType.TRANSFER_COMPLETED: _transfer("completed"),
+    CallEventType.TRANSFER_FAILED: _transfer("failed"),
+    CallEventType.CALL_TIMEOUT: _ended,
+    CallEventType.CALL_DROPPED: _ended,
+    CallEventType.CALL_ENDED: _ended,
+    CallEventType.AGENT_DISENGAGED: _agent_left,
+    CallEventType.BUYER_DISENGAGED: _buyer_left,
+}
+"""DTMF and UNKNOWN move the conversation's clock and nothing else."""
+
+
+def on_message_event(draft: Draft, event: MessageEvent) -> None:
+    """Folds one message event. A message of the lead counts as final words in an answered conversation."""
+    conversation_id = event.conversation_id
+    conversation = draft.conversation(conversation_id)
+    if conversation is None:
+        conversation = Conversation(
+            conversation_id=conversation_id, channel=event.channel, provider=event.provider, agent_id=event.agent_id,
+            started_at=draft.now, last_activity_at=draft.now, barge_ins=0,
+        )  # fmt: skip
+        draft.add("conversations", conversation)
+    elif conversation.ended_at is None:
+        draft.update_conversation(conversation_id, last_activity_at=draft.now)
+    if event.type is MessageEventType.SENT:
+        _count_attempt(draft, conversation_id, event.channel)
+        _advance(draft, conversation, "initiated")
+    elif event.type is MessageEventType.RECEIVED:
+        _advance(draft, conversation, "answered")
+        draft.set_fact("contact.reached", "yes")
+        segment = Segment(
+            segment_id=event.message_id, conversation_id=conversation_id, status=SegmentStatus.FINAL, text=event.text,
+            confidence=None, speaker=Speaker.LEAD, offset=draft.position.offset, at=draft.now,
+        )  # fmt: skip
+        heard(draft, segment)

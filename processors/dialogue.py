@@ -1,0 +1,78 @@
+"""What agents may say right now: the stage of a lead and the speech mode of each live conversation.
+
+Both are derived from the facts within the entry that changes them. A mode restrains; no mode permits an action.
+"""
+
+from processors.draft import Draft
+from schemas.records import Channel, ConversationId, DirectiveType, Fact, ReasonCode, SpeechMode
+
+
+_WIDTH = tuple(SpeechMode)
+"""Modes from the widest to the narrowest, as the schema lists them."""
+
+
+def derive_stage(draft: Draft) -> None:
+    """The furthest stage that the facts carry, all earlier ones being carried too."""
+    if draft.law is None:
+        return
+    stages = draft.law.bundle.stages
+    reached = stages[0].name
+    for stage in stages[1:]:
+        if not all(_holds(draft.facts.get(c.fact), c.values) for c in stage.earned_by):
+            break
+        reached = stage.name
+    if reached != stages[0].name or "stage" in draft.facts:
+        draft.set_fact("stage", reached)
+
+
+def _holds(fact: Fact | None, values: tuple[str, ...]) -> bool:
+    return fact is not None and fact.final and fact.value in values
+
+
+def derive_speech_modes(draft: Draft) -> None:
+    """Sets the mode of every conversation that is live or just ended, and tells the agents when it changed."""
+    for conversation in draft.get("conversations"):
+        conversation_id = conversation.conversation_id
+        mode = _mode(draft, conversation_id, conversation.channel)
+        if draft.value("speech_mode", conversation_id) != mode:
+            had_none = not draft.value("speech_mode", conversation_id)
+            draft.set_fact("speech_mode", mode, conversation_id=conversation_id)
+            if had_none and mode is SpeechMode.SILENT:
+                continue
+            draft.direct(
+                DirectiveType.SPEECH_MODE, _why(draft, mode), f"Speech mode is now {mode}.",
+                conversation_id=conversation_id, speech_mode=mode,
+            )  # fmt: skip
+
+
+def speech_mode_of(draft: Draft, conversation_id: ConversationId | None) -> SpeechMode:
+    """Mode of a conversation as it stands; SILENT when there is no such conversation."""
+    conversation = draft.conversation(conversation_id)
+    return _mode(draft, conversation.conversation_id, conversation.channel) if conversation else SpeechMode.SILENT
+
+
+def _mode(draft: Draft, conversation_id: ConversationId, channel: Channel) -> SpeechMode:
+    phase = draft.value("conversation.phase", conversation_id)
+    silenced = draft.value("do_not_contact") or draft.value("paused")
+    if phase != "answered" or silenced or draft.value("conversation.hold", conversation_id):
+        return SpeechMode.SILENT
+    if draft.value("conversation.transfer", conversation_id) == "started":
+        return SpeechMode.TRANSFER_ONLY
+    modes = [draft.law.mode_of_case(case.cause) for case in draft.get("cases")] if draft.law else []
+    if draft.value("conversation.disengaged", conversation_id):
+        modes.append(SpeechMode.NEUTRAL_HOLDING)
+    if draft.value("stage") != "closing" or draft.value("objection.open"):
+        modes.append(SpeechMode.NO_COMMITMENT)
+    return max(modes, key=_WIDTH.index, default=SpeechMode.OPEN)
+
+
+def _why(draft: Draft, mode: SpeechMode) -> ReasonCode:
+    if draft.value("do_not_contact"):
+        return ReasonCode.OPT_OUT
+    if draft.value("paused"):
+        return ReasonCode.PAUSED_BY_HUMAN
+    if mode is SpeechMode.NEUTRAL_HOLDING and draft.get("cases"):
+        return ReasonCode.CASE_OPEN
+    if mode is SpeechMode.NO_COMMITMENT and draft.value("objection.open"):
+        return ReasonCode.OBJECTION_OPEN
+    return ReasonCode.CALL_NOT_LIVE if mode is SpeechMode.SILENT else ReasonCode.FACT_CHANGED

@@ -1,0 +1,145 @@
+"""Grants: the signed token behind a permit, and how a permission ends.
+
+A grant is exact (one action with its parameters), bound (role, lead, conversation, channel), short, single use where
+the action is irreversible, and revoked when a fact of its read set changes, and only then.
+"""
+
+from typing import Any
+
+import msgspec
+
+from processors.authority import AUDIENCE, ISSUER
+from processors.draft import Draft
+from processors.lead import SECOND
+from processors.policy import Action
+from schemas.digest import parameters_digest
+from schemas.records import (
+    AgentRequest,
+    FactRef,
+    GrantId,
+    Permission,
+    PermissionStatus,
+    ReasonCode,
+    Revocation,
+    RevocationScope,
+)
+
+KEPT_AFTER_END_S = 600
+"""An ended permission is kept this long, so that an outcome reported late still finds it."""
+
+
+def request_digest(request: AgentRequest) -> str:
+    """Digest of what exactly is asked for; the grant holds for nothing else."""
+    return parameters_digest(request.parameters, request.crm_fields, request.tool)
+
+
+def sign_grant(draft: Draft, request: AgentRequest, action: Action, grant_id: GrantId) -> str:
+    """The JWT behind a permit. Claims stand in a fixed order: the same permit gives the same bytes."""
+    issued = draft.now // SECOND
+    claims: dict[str, Any] = {
+        "iss": ISSUER,
+        "sub": request.agent_id,
+        "aud": AUDIENCE,
+        "iat": issued,
+        "nbf": issued,
+        "exp": issued + action.grant_ttl_s,
+        "jti": grant_id,
+        "act": request.action,
+        "pdg": request_digest(request),
+        "chn": request.channel.value,
+        "lead": request.lead_id,
+        "conv": request.conversation_id,
+        "role": request.role,
+        "req": request.request_id,
+        "one": action.single_use,
+        "epoch": draft.get("epoch"),
+        "pol": draft.law.digest if draft.law else "",
+        "obl": list(action.obligations),
+    }
+    return draft.court.signer.sign(claims)
+
+
+def permission_of(
+    draft: Draft, request: AgentRequest, action: Action, grant_id: GrantId, read_set: tuple[FactRef, ...]
+) -> Permission:
+    """The row's note of a grant. What it rests on is taken as it stands after the permit's own effects."""
+    return Permission(
+        grant_id=grant_id, request_id=request.request_id, agent_id=request.agent_id, role=request.role,
+        action=request.action, effect=action.effect, channel=request.channel,
+        conversation_id=request.conversation_id, single_use=action.single_use, issued_at=draft.now,
+        expires_at=(draft.now // SECOND + action.grant_ttl_s) * SECOND, obligations=action.obligations,
+        read_set=tuple(draft.ref(fact.name) for fact in read_set), status=PermissionStatus.GRANTED,
+    )  # fmt: skip
+
+
+def in_force(draft: Draft) -> tuple[Permission, ...]:
+    """Grants that hold now."""
+    return tuple(p for p in draft.get("permissions") if p.status is PermissionStatus.GRANTED)
+
+
+def end(draft: Draft, permission: Permission, status: PermissionStatus | None) -> None:
+    """Ends a permission: None = it was used and is done with. Frees its effect when nobody else has it."""
+    kept = []
+    for other in draft.get("permissions"):
+        if other.grant_id != permission.grant_id:
+            kept.append(other)
+        elif status is not None:
+            until = draft.now + KEPT_AFTER_END_S * SECOND
+            kept.append(msgspec.structs.replace(other, status=status, expires_at=until, read_set=()))
+    draft.put("permissions", tuple(kept))
+    if not any(other.effect == permission.effect for other in in_force(draft)):
+        draft.drop_fact(f"pending.{permission.effect}")
+
+
+def revoke_changed(draft: Draft, dirty: set[str]) -> None:
+    """Revokes every grant of whose read set a fact is not as it was."""
+    for permission in in_force(draft):
+        changed = tuple(
+            now
+            for fact in permission.read_set
+            if fact.name in dirty
+            and ((now := draft.ref(fact.name)).version, now.offset) != (fact.version, fact.offset)
+        )
+        if changed:
+            revoke(draft, permission, _why(changed), f"{changed[0].name} changed", changed)
+
+
+def _why(changed: tuple[FactRef, ...]) -> ReasonCode:
+    names = {fact.name for fact in changed}
+    if "do_not_contact" in names:
+        return ReasonCode.OPT_OUT
+    if "paused" in names:
+        return ReasonCode.STOPPED_BY_HUMAN
+    if any(fact.name.startswith("conversation.phase/") and fact.value == "ended" for fact in changed):
+        return ReasonCode.CONVERSATION_ENDED
+    if any(fact.name.startswith("intent.") and fact.value != "confirmed" for fact in changed):
+        return ReasonCode.EVIDENCE_CHANGED
+    return ReasonCode.FACT_CHANGED
+
+
+def revoke(
+    draft: Draft, permission: Permission, code: ReasonCode, message: str, facts: tuple[FactRef, ...] = ()
+) -> None:
+    """Revokes one grant and tells every enforcer."""
+    end(draft, permission, PermissionStatus.REVOKED)
+    revocation_id = draft.derive("revocation", permission.grant_id)
+    revocation = Revocation(
+        revocation_id=revocation_id, scope=RevocationScope.GRANT, subject=permission.grant_id,
+        lead_id=draft.base.lead_id, epoch=0, code=code, message=message, facts=facts, position=draft.position,
+        at=draft.now,
+    )  # fmt: skip
+    draft.emit(revocation_id, revocation, key=f"{RevocationScope.GRANT}:{permission.grant_id}")
+
+
+def cut_off(draft: Draft, code: ReasonCode, message: str) -> None:
+    """Voids every grant of the lead issued so far, whoever holds it."""
+    for permission in in_force(draft):
+        revoke(draft, permission, code, message)
+    epoch = draft.get("epoch") + 1
+    draft.put("epoch", epoch)
+    revocation_id = draft.derive("cut-off", epoch)
+    revocation = Revocation(
+        revocation_id=revocation_id, scope=RevocationScope.LEAD, subject=draft.base.lead_id,
+        lead_id=draft.base.lead_id, epoch=epoch, code=code, message=message, position=draft.position, at=draft.now,
+    )  # fmt: skip
+    draft.emit(revocation_id, revocation, key=f"{RevocationScope.LEAD}:{draft.base.lead_id}")

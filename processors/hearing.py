@@ -1,0 +1,68 @@
+"""One request before the rules: what they may read, and a note of what they read."""
+
+from typing import NamedTuple
+
+from processors.draft import fact_ref, scoped
+from processors.law import Law
+from processors.policy import Action, Role, Rule
+from schemas.records import (
+    AgentRequest,
+    Attempt,
+    Fact,
+    FactRef,
+    ReasonCode,
+    TimeUs,
+    Verdict,
+)
+
+
+class Finding(NamedTuple):
+    """What a rule holds against a request.
+
+    resume_when: stored fact names whose change may cure it. not_before: time that may cure it.
+    """
+
+    rule: Rule
+    verdict: Verdict
+    code: ReasonCode
+    facts: tuple[FactRef, ...]
+    resume_when: tuple[str, ...] = ()
+    not_before: TimeUs | None = None
+
+
+class Hearing:
+    """A request with the state it is judged on. Facts are read through it, so that the read set is complete."""
+
+    def __init__(
+        self, request: AgentRequest, attempts: tuple[Attempt, ...], facts: dict[str, Fact], now: TimeUs, law: Law,
+        first_heard_at: TimeUs,
+    ) -> None:  # fmt: skip
+        self.request = request
+        self.attempts = attempts
+        self.now = now
+        self.law = law
+        self.first_heard_at = first_heard_at
+        self.action: Action = law.bundle.actions[request.action]
+        self.role: Role = law.bundle.roles[request.role]
+        self.read_set: dict[str, FactRef] = {}
+        self._facts = facts
+        self._read_by_rule: list[FactRef] = []
+
+    def read(self, name: str) -> Fact | None:
+        """A fact by the name a rule gives it, in the request's conversation; None when it is not set."""
+        stored = scoped(name, self.request.conversation_id)
+        reference = self.read_set.get(stored)
+        if reference is None:
+            reference = self.read_set[stored] = fact_ref(self._facts, stored)
+        self._read_by_rule.append(reference)
+        return self._facts.get(stored)
+
+    def value(self, name: str) -> str:
+        """Value of a fact; empty when it is not set."""
+        fact = self.read(name)
+        return fact.value if fact else ""
+
+    def take_read(self) -> tuple[FactRef, ...]:
+        """Facts read since the last call, each once, in order."""
+        read, self._read_by_rule = self._read_by_rule, []
+        return tuple({reference.name: reference for reference in read}.values())

@@ -1,0 +1,246 @@
+"""One journal partition: which rows an entry touches, which policy judges it, and in what order rows are written.
+
+Rows that index others may be too early, never too late: a timer that moves to an earlier time is written before its
+lead, one that moves to a later time after it. So whatever prefix of the writes survives a crash, no timer is lost and
+a refold gives the same outputs.
+
+Row keys: `p` the partition itself, `y` its policies, `l/<lead>` a lead, `t/<lead>` when that lead is due.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Protocol
+
+from processors.authority import Court
+from processors.draft import Output
+from processors.fold import due_at, step
+from processors.ids import derive
+from processors.law import Law, compile_law
+from processors.policy import PolicyError
+from schemas.rows import decode_row, encode_row
+from schemas.records import (
+    EntryKind,
+    JournalEntry,
+    LeadId,
+    LeadState,
+    PartitionState,
+    PolicyActivation,
+    PolicyHistory,
+    PolicyInForce,
+    Position,
+    ReasonCode,
+    Revocation,
+    RevocationScope,
+    TimeUs,
+)
+
+PARTITION_KEY = b"p"
+POLICIES_KEY = b"y"
+LEAD_PREFIX = b"l/"
+TIMER_PREFIX = b"t/"
+# Decoded leads kept at hand; a row not among them is read from the table again.
+CACHED_LEADS = 20_000
+KEPT_POLICIES = 16
+NEVER: TimeUs = 1 << 62
+
+
+class Rows(Protocol):
+    """The rows of one partition, as they were last written."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """A row's value."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All rows whose key starts with a prefix; read once, when the partition is taken over."""
+
+
+class Gap(Exception):
+    """Entries are missing between the last one applied and this one.
+
+    The process must end before it acknowledges anything; the restart reads again. An operator sees this when a
+    journal was truncated under a live group: restore it, or reset control's table and offsets together.
+    """
+
+
+class Partition:
+    """The fold over one journal partition. Not thread-safe; one owner."""
+
+    def __init__(self, number: int, rows: Rows, court: Court) -> None:
+        self.number = number
+        self._rows = rows
+        self._court = court
+        self._leads: OrderedDict[LeadId, LeadState | None] = OrderedDict()
+        self._dirty: dict[LeadId, LeadState] = {}
+        self._policy_writes: list[tuple[bytes, bytes]] = []
+        row = rows.get(PARTITION_KEY)
+        self._applied: int | None = decode_row(PartitionState, row).applied_offset if row else None
+        self._applied_dirty = False
+        policies = rows.get(POLICIES_KEY)
+        self._policies = list(decode_row(PolicyHistory, policies).policies) if policies else []
+        self._law: Law | None = None
+        self._law_from = -2
+        self._due: dict[LeadId, TimeUs] = {
+            LeadId(key[len(TIMER_PREFIX) :].decode()): int(value) for key, value in rows.scan(TIMER_PREFIX)
+        }
+        self._written_due = dict(self._due)
+        self._touched: set[LeadId] = set()
+        self._heap = [(due, lead) for lead, due in self._due.items() if due < NEVER]
+        heapq.heapify(self._heap)
+
+    @property
+    def applied_offset(self) -> int | None:
+        """Last entry applied; None before the first."""
+        return self._applied
+
+    def next_due(self) -> TimeUs | None:
+        """Earliest time at which a lead may want a tick; None when none does."""
+        return self._heap[0][0] if self._heap else None
+
+    def apply(self, entry: JournalEntry, offset: int) -> list[Output]:
+        """Folds one entry; raises Gap when entries before it are missing. What it gave before it gives again."""
+        self._follow(offset)
+        position = Position(partition=self.number, offset=offset)
+        if entry.kind is EntryKind.POLICY:
+            return self._activate(entry, position)
+        if entry.kind is EntryKind.TICK:
+            return self._tick(entry, position)
+        return list(self._fold(entry.lead_id, entry, position))
+
+    def skip(self, offset: int) -> None:
+        """Passes over an entry that can't be read; raises Gap as `apply` does."""
+        self._follow(offset)
+
+    def take_writes(self) -> list[tuple[bytes, bytes]]:
+        """Rows changed since the last call, in the order in which they must be written."""
+        earlier, later = self._timer_writes()
+        writes = self._policy_writes + earlier
+        writes += [(LEAD_PREFIX + lead.encode(), encode_row(state)) for lead, state in self._dirty.items()]
+        writes += later
+        if self._applied_dirty and self._applied is not None:
+            writes.append((PARTITION_KEY, encode_row(PartitionState(partition=self.number, applied_offset=self._applied))))
+        self._policy_writes, self._dirty, self._applied_dirty = [], {}, False
+        self._trim_cache()
+        return writes
+
+    def _timer_writes(self) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
+        """Timer rows that moved: to an earlier time, written before the leads; to a later one, after them."""
+        earlier, later = [], []
+        for lead_id in sorted(self._touched):
+            due, written = self._due.get(lead_id, NEVER), self._written_due.get(lead_id, NEVER)
+            if due != written:
+                row = (TIMER_PREFIX + lead_id.encode(), str(due).encode())
+                (earlier if due < written else later).append(row)
+                self._written_due[lead_id] = due
+        self._touched = set()
+        return earlier, later
+
+    # --- offsets
+    def _follow(self, offset: int) -> None:
+        if self._applied is not None and offset > self._applied + 1:
+            raise Gap(
+                f"journal partition {self.number}: entry {offset} follows {self._applied}; "
+                f"{offset - self._applied - 1} entries are missing"
+            )
+        if self._applied is None or offset > self._applied:
+            self._applied = offset
+            self._applied_dirty = True
+
+    # --- leads
+    def _fold(self, lead_id: LeadId, entry: JournalEntry, position: Position) -> tuple[Output, ...]:
+        before = self._lead(lead_id)
+        law = self._law_at(position.offset)
+        change = step(before, entry, position, self._court, law)
+        if change.state is not before and change.state.applied_offset == position.offset:
+            self._leads[lead_id] = self._dirty[lead_id] = change.state
+            self._schedule(lead_id, due_at(change.state, law))
+        return change.outputs
+
+    def _lead(self, lead_id: LeadId) -> LeadState | None:
+        if lead_id in self._leads:
+            self._leads.move_to_end(lead_id)
+            return self._leads[lead_id]
+        row = self._rows.get(LEAD_PREFIX + lead_id.encode())
+        state = decode_row(LeadState, row) if row else None
+        self._leads[lead_id] = state
+        return state
+
+    def _trim_cache(self) -> None:
+        while len(self._leads) > CACHED_LEADS:
+            self._leads.popitem(last=False)
+
+    # --- timers: the index may be too early, never too late
+    def _schedule(self, lead_id: LeadId, due: TimeUs | None) -> None:
+        indexed = self._due.get(lead_id)
+        if due is not None and (indexed is None or due < indexed):
+            self._index(lead_id, due)
+
+    def _index(self, lead_id: LeadId, due: TimeUs) -> None:
+        self._due[lead_id] = due
+        self._touched.add(lead_id)
+        heapq.heappush(self._heap, (due, lead_id))
+
+    def _tick(self, entry: JournalEntry, position: Position) -> list[Output]:
+        outputs: list[Output] = []
+        for lead_id in self._take_due(entry.at):
+            outputs += self._fold(lead_id, entry, position)
+            state = self._lead(lead_id)
+            due = due_at(state, self._law_at(position.offset)) if state else None
+            if due is not None:
+                self._index(lead_id, due)
+        outputs.append(self._heartbeat(entry, position))
+        return outputs
+
+    def _take_due(self, now: TimeUs) -> list[LeadId]:
+        """Leads whose indexed time has come, in an order that every machine agrees on."""
+        taken = []
+        while self._heap and self._heap[0][0] <= now:
+            due, lead_id = heapq.heappop(self._heap)
+            if self._due.get(lead_id) == due:
+                del self._due[lead_id]
+                self._touched.add(lead_id)
+                taken.append((due, lead_id))
+        return [lead_id for _, lead_id in sorted(taken, key=lambda item: item[1])]
+
+    def _heartbeat(self, entry: JournalEntry, position: Position) -> Output:
+        beat_id = derive("heartbeat", position.partition, position.offset)
+        subject = str(self.number)
+        beat = Revocation(
+            revocation_id=beat_id, scope=RevocationScope.HEARTBEAT, subject=subject, lead_id=LeadId(""), epoch=0,
+            code=ReasonCode.UNKNOWN, message="", position=position, at=entry.at,
+        )  # fmt: skip
+        return Output(beat_id, f"{RevocationScope.HEARTBEAT}:{subject}", beat)
+
+    # --- policy
+    def _activate(self, entry: JournalEntry, position: Position) -> list[Output]:
+        """Takes a policy into force for the entries after it, when it is approved, whole and newer."""
+        activation = entry.body
+        assert isinstance(activation, PolicyActivation)
+        if any(known.offset >= position.offset for known in self._policies) or not self._acceptable(activation):
+            return []
+        in_force = PolicyInForce(
+            offset=position.offset, revision=activation.revision, digest=activation.digest, activation=activation
+        )  # fmt: skip
+        self._policies = [*self._policies, in_force][-KEPT_POLICIES:]
+        self._policy_writes.append((POLICIES_KEY, encode_row(PolicyHistory(policies=tuple(self._policies)))))
+        return []
+
+    def _acceptable(self, activation: PolicyActivation) -> bool:
+        newest = self._policies[-1].revision if self._policies else -1
+        if activation.revision <= newest or not self._court.approved(activation):
+            return False
+        try:
+            compile_law(activation.bundle, activation.digest)
+        except PolicyError:
+            return False
+        return True
+
+    def _law_at(self, offset: int) -> Law | None:
+        """The policy in force at an entry: entries redelivered from before an activation are judged as they were."""
+        found = next((p for p in reversed(self._policies) if p.offset < offset), None)
+        if found is None:
+            return None
+        if self._law is None or self._law_from != found.offset:
+            self._law = compile_law(found.activation.bundle, found.digest)
+            self._law_from = found.offset
+        return self._law

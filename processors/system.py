@@ -1,0 +1,23 @@
+"""What Mandate does in its own name: it records an opt-out in the CRM, under a grant like everybody else's."""
+
+from processors import requests
+from processors.draft import Draft
+from processors.judge import Judgement
+from schemas.records import AgentId, AgentRequest, Channel, Criterion, CriterionName, RequestId, Verdict
+
+SYSTEM_AGENT = AgentId("mandate")
+SYSTEM_ROLE = "mandate"
+
+
+def record_opt_out(draft: Draft) -> None:
+    """Writes the opt-out to the lead's CRM record; nothing when no record or no policy role is known."""
+    if draft.law is None or SYSTEM_ROLE not in draft.law.bundle.roles or not draft.value("lead.external_id"):
+        return
+    request = AgentRequest(
+        request_id=RequestId(draft.derive("system", "opt-out")), lead_id=draft.base.lead_id, agent_id=SYSTEM_AGENT,
+        role=SYSTEM_ROLE, action="update_crm", channel=Channel.BACKEND, crm_fields={"do_not_contact": "true"},
+        requested_at=draft.now,
+    )  # fmt: skip
+    criteria = tuple(Criterion(name=name, verdict=Verdict.PERMIT) for name in CriterionName)
+    reads = (draft.ref("lead.external_id"),)
+    requests.permit(draft, request, Judgement(Verdict.PERMIT, criteria, reads), None)

@@ -1,0 +1,98 @@
+"""Transcript: what was said for certain, what was taken back, and the words that count by themselves.
+
+Interim text changes nothing. Final text is kept, makes signals final, and is searched for opt-outs and for wishes
+to speak to a person. A correction or withdrawal takes away what rested on the old words.
+"""
+
+import msgspec
+
+from processors import signals
+from processors.draft import Draft
+from processors.lead import MAX_SEGMENT_TEXT
+from schemas.records import (
+    AnsweredBy,
+    ConversationId,
+    Segment,
+    SegmentStatus,
+    SignalType,
+    Speaker,
+    TranscriptSegment,
+)
+
+SETTLED = (SegmentStatus.FINAL, SegmentStatus.CORRECTED)
+"""Statuses of a segment whose words are final."""
+
+
+def on_segment(draft: Draft, event: TranscriptSegment) -> None:
+    """Folds one transcript event."""
+    if event.status in (SegmentStatus.INTERIM, SegmentStatus.UNKNOWN):
+        return
+    known = next((s for s in draft.get("segments") if s.segment_id == event.segment_id), None)
+    if event.status is SegmentStatus.WITHDRAWN:
+        _withdraw(draft, event, known)
+        return
+    segment = _segment(draft, event)
+    if known is None:
+        heard(draft, segment)
+        _reached(draft, segment)
+    elif known.text != segment.text or known.status is SegmentStatus.WITHDRAWN:
+        # Final text that differs from what was final is a correction, whatever it is called.
+        _replace(draft, msgspec.structs.replace(segment, status=SegmentStatus.CORRECTED))
+        signals.evidence_changed(draft, event.segment_id, "indicated")
+        _listen(draft, segment)
+
+
+def _segment(draft: Draft, event: TranscriptSegment) -> Segment:
+    return Segment(
+        segment_id=event.segment_id,
+        conversation_id=ConversationId(event.conversation_id or f"{event.provider}:{event.call_id}"),
+        status=event.status, text=event.text, confidence=event.confidence, speaker=event.speaker,
+        offset=draft.position.offset, at=draft.now,
+    )  # fmt: skip
+
+
+def heard(draft: Draft, segment: Segment) -> None:
+    """Final words, heard for the first time."""
+    draft.add("segments", _cut(segment))
+    _listen(draft, segment)
+    signals.evidence_settled(draft, segment.segment_id)
+
+
+def _listen(draft: Draft, segment: Segment) -> None:
+    """Words that count without any agent's help. Low confidence does not matter: they only restrain."""
+    if segment.speaker is not Speaker.LEAD or draft.law is None:
+        return
+    if draft.law.is_opt_out(segment.text):
+        signals.opt_out(draft, "buyer", (segment.segment_id,))
+    if draft.law.asks_for_human(segment.text):
+        signals.restrain(draft, SignalType.ASKS_FOR_HUMAN, "", segment.conversation_id, (segment.segment_id,))
+
+
+def _reached(draft: Draft, segment: Segment) -> None:
+    """The person was reached when they spoke in an answered call that no machine answered."""
+    conversation_id = segment.conversation_id
+    if segment.speaker is not Speaker.LEAD or draft.value("conversation.phase", conversation_id) != "answered":
+        return
+    if draft.value("conversation.answered_by", conversation_id) in (AnsweredBy.MACHINE, AnsweredBy.FAX):
+        return
+    draft.set_fact("contact.reached", "yes")
+
+
+def _withdraw(draft: Draft, event: TranscriptSegment, known: Segment | None) -> None:
+    if known is None:
+        # Withdrawn before it was heard: kept, so that a late final of the same segment counts as a correction.
+        draft.add("segments", msgspec.structs.replace(_segment(draft, event), status=SegmentStatus.WITHDRAWN, text=""))
+        return
+    _replace(draft, msgspec.structs.replace(known, status=SegmentStatus.WITHDRAWN, text=""))
+    signals.evidence_changed(draft, event.segment_id, "withdrawn")
+
+
+def _replace(draft: Draft, segment: Segment) -> None:
+    cut = _cut(segment)
+    draft.put("segments", tuple(cut if s.segment_id == cut.segment_id else s for s in draft.get("segments")))
+
+
+def _cut(segment: Segment) -> Segment:
+    if len(segment.text) <= MAX_SEGMENT_TEXT:
+        return segment
+    return msgspec.structs.replace(segment, text=segment.text[: MAX_SEGMENT_TEXT - 1] + "…")
