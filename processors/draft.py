@@ -102,7 +102,7 @@ class Draft:
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Sets a fact; nothing happens when value, finality and evidence are as they were."""
-        stored = scoped(name, conversation_id)
+        stored, value = scoped(name, conversation_id), str(value)
         old = self.facts.get(stored)
         if old and (old.value, old.final, old.evidence) == (value, final, evidence):
             return

@@ -1,8 +1,8 @@
 """Deepgram: live transcription (listen v1), Flux turns (listen v2), and Voice Agent messages.
 
 Sources: `asyncapi.yml` of deepgram/deepgram-api-specs, and developers.deepgram.com/docs: /utterance-end,
-/understanding-end-of-speech-detection, /flux/state. Only some messages carry the request id; the platform names the session, or
-the telephony call it listens to, in headers.
+/understanding-end-of-speech-detection, /flux/state. Only some messages carry
+the request id; the platform names the session, or the telephony call it listens to, in headers.
 """
 
 from collections.abc import Callable, Mapping
@@ -153,7 +153,9 @@ def _channel(index: object, payload: Payload) -> tuple[str, Track, Speaker]:
     Two channels are the two tracks of a call, the lead's first. One channel is the lead's, unless the platform says
     otherwise.
     """
-    numbers = [n for n in index if isinstance(n, int)] if isinstance(index, list) else []
+    if not isinstance(index, list) or not index:
+        raise PayloadError("Deepgram message: expected its channel as a list, for example [0, 1]")
+    numbers = [n for n in index if isinstance(n, int)]
     number, of = (*numbers, 0, 1)[:2] if len(numbers) != 1 else (numbers[0], 1)
     if of == 2:
         track = Track.OUTBOUND if number == 1 else Track.INBOUND

@@ -1,0 +1,49 @@
+# Mandate. `make` lists what there is. A new machine needs Python >= 3.11 and make, nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint up down bench lock clean setup setup-bench
+
+VENV := .venv
+RUN := $(VENV)/bin
+LOCKS := deploy/locks
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## set up, run the main job on the sample corpus on real Kafka, sum up
+	@$(RUN)/mandate demo
+
+test: setup ## run every test, the broker tests too
+	@$(RUN)/python -m deploy.local.fetch
+	@$(RUN)/python -m pytest
+
+lint: setup ## check style, format and types
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+
+up: setup ## start Kafka and the registry on loopback and keep them running
+	@$(RUN)/mandate up
+
+down: setup ## stop them; their data stays
+	@$(RUN)/mandate down
+
+bench: setup setup-bench ## measure latency and throughput, beside Quix Streams
+	@$(RUN)/python -m deploy.local.fetch
+	@$(RUN)/python -m tests.benchmarks
+
+lock: setup ## resolve all dependencies anew and write the locks
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade pyproject.toml --group dev \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate -o $(LOCKS)/requirements.txt
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade --group bench \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate -o $(LOCKS)/bench.txt
+	@$(RUN)/python -m deploy.local.relock
+
+clean: ## stop the local stack, remove its data and the virtual environments
+	@if [ -x $(RUN)/mandate ]; then $(RUN)/mandate down || true; fi
+	@rm -rf var $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+setup:
+	@sh deploy/bootstrap.sh $(VENV) $(LOCKS)/requirements.txt editable
+
+setup-bench:
+	@sh deploy/bootstrap.sh .venv-bench $(LOCKS)/bench.txt

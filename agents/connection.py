@@ -1,0 +1,221 @@
+"""The one connection to Mandate that clients have: a producer, and the tails of what Mandate answers.
+
+What is promised, and the fault that each survives:
+1. The ends of the answer topics are fixed before the first request is sent: no answer between is missed.
+2. A request is entered as waited for before it is produced: its answer always finds its waiter.
+3. A wait that ends is entered as given up in the same moment: an answer reaches its waiter or counts as late,
+   never both, never neither. A late PERMIT is reported ABANDONED.
+4. `close` returns when every record that was handed in is acknowledged, or raises.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from agents.config import AgentConfig
+from agents.errors import MandateUnavailable
+from agents.messages import abandoned, headers_of
+from agents.proposals import Proposal, Proposals
+from agents.registry import connect as connect_registry
+from agents.states import StateView
+from agents.tail import RevocationTail, Tail
+from agents.verify import GrantVerifier
+from schemas.catalogue import TOPIC_OF
+from schemas.codec import Codec, CodecError
+from schemas.records import AgentOutcome, AgentRequest, Decision, Directive
+
+_PRODUCER: dict[str, str | int | bool] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": "murmur2_random",
+    "linger.ms": 0,
+    "delivery.timeout.ms": 30_000,
+}
+_LATE_ANSWERS_S = 10.0
+_CLOSE_WAITS_S = 1.0
+_FLUSH_S = 30.0
+_POLL_S = 0.1
+_US_PER_MS = 1000
+
+Taker = Callable[[Decision | Directive], None]
+
+
+class Connection:
+    """Shared by the clients of one process; thread-safe. `open` before use, `close` when done."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self.proposals = Proposals()
+        self.is_open = False
+        self.trouble = ""
+        self._is_lost = False
+        self._unreported = ""
+        self._states: StateView | None = None
+        self._takers: list[Taker] = []
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def open(self) -> None:
+        """Connect, once; returns when answers can't be missed and the revocation feed is known.
+
+        Raises MandateUnavailable.
+        """
+        with self._lock:
+            if self._closed.is_set():
+                raise MandateUnavailable("this client was closed: make a new one")
+            if not self.is_open:
+                self._connect()
+                self.is_open = True
+
+    def listen(self, taker: Taker) -> None:
+        """Have every decision on our requests, and every directive, handed over; in the connection's thread."""
+        self._takers.append(taker)
+
+    def ask(self, request: AgentRequest, traceparent: str | None) -> Proposal:
+        """Send a request and begin to wait for its answer."""
+        if self._is_lost:
+            raise MandateUnavailable(self.trouble)
+        headers = headers_of(request, self._config.now(), traceparent)
+        value = self.codec.encode(request)
+        proposal = self.proposals.open(request)
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                why = f"the request did not reach Kafka ({error.str()}): check the brokers"
+                self.proposals.give_up(proposal, proposal.first, why)
+
+        try:
+            self._produce(request, value, headers, delivered)
+        except BaseException:
+            self.proposals.walk_away(proposal, "the request could not be sent")
+            raise
+        return proposal
+
+    def tell(self, outcome: AgentOutcome, traceparent: str | None = None) -> "Future[None]":
+        """Send a report; the future is done when Kafka has it, or raises MandateUnavailable."""
+        sent: Future[None] = Future()
+        sent.set_running_or_notify_cancel()
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is None:
+                sent.set_result(None)
+            else:
+                sent.set_exception(MandateUnavailable(f"the report did not reach Kafka ({error.str()}): send it again"))
+
+        headers = headers_of(outcome, self._config.now(), traceparent)
+        self._produce(outcome, self.codec.encode(outcome), headers, delivered)
+        return sent
+
+    def walk_away(self, proposal: Proposal, why: str) -> None:
+        """Nobody waits for this proposal any longer: a permit, now or later, is reported abandoned."""
+        permit = self.proposals.walk_away(proposal, why)
+        if permit is not None:
+            self._abandon(permit, why)
+
+    def states(self) -> StateView:
+        """The leads' states; the first call reads them all."""
+        self.open()
+        with self._lock:
+            if self._states is None:
+                view = StateView(dict(self._config.kafka), self.codec)
+                view.begin()
+                self._states = view
+            return self._states
+
+    def close(self) -> None:
+        """End all waits, report unused late permits, and see everything acknowledged; MandateUnavailable if not."""
+        with self._lock:
+            was_open, self.is_open = self.is_open, False
+            if self._closed.is_set() or not was_open:
+                self._closed.set()
+                return
+        for permit in self.proposals.give_up_all("the client was closed"):
+            self._abandon(permit, "the client was closed")
+        end = time.monotonic() + _CLOSE_WAITS_S
+        while time.monotonic() < end and self.proposals.awaiting_late_answers(end - _LATE_ANSWERS_S):
+            time.sleep(0.01)
+        self._answers.stop()
+        self._revocations.stop()
+        if self._states is not None:
+            self._states.stop()
+        left = self._producer.flush(_FLUSH_S)
+        self._closed.set()
+        self._poller.join()
+        if left or self._unreported:
+            why = self._unreported or f"{left} records did not reach Kafka within {_FLUSH_S:g} s"
+            raise MandateUnavailable(f"{why}: check the brokers; unused grants end by themselves")
+
+    def _connect(self) -> None:
+        kafka = dict(self._config.kafka)
+        self.codec: Codec = connect_registry(self._config.registry)
+        self._revocations = RevocationTail(kafka, self.codec)
+        self.verifier = GrantVerifier(
+            self._config.public_keys(), feed=self._revocations.feed, lease_us=self._config.lease_us
+        )
+        topics = (TOPIC_OF[Decision], TOPIC_OF[Directive])
+        self._answers = Tail(kafka, topics, start="end", take=self._take, lost=self._lost)
+        self._answers.begin()
+        try:
+            self._revocations.begin()
+        except BaseException:
+            self._answers.stop()
+            raise
+        self._producer = Producer({**_PRODUCER, **kafka})
+        self._poller = threading.Thread(target=self._poll, name="mandate producer", daemon=True)
+        self._poller.start()
+
+    def _produce(self, record: AgentRequest | AgentOutcome, value: bytes, headers: Any, delivered: Any) -> None:
+        topic = TOPIC_OF[type(record)]
+        try:
+            self._producer.produce(
+                topic,
+                value,
+                key=record.lead_id,
+                headers=headers,
+                timestamp=max(1, self._config.now() // _US_PER_MS),  # 0 would be the wall clock's time
+                on_delivery=delivered,
+            )
+        except (BufferError, KafkaException) as error:
+            raise MandateUnavailable(f"{topic} can't take a record ({error}): check the brokers") from error
+
+    def _abandon(self, permit: Decision, why: str) -> None:
+        def check(sent: "Future[None]") -> None:
+            if error := sent.exception():
+                self._unreported = self.trouble = f"a permit could not be reported as abandoned ({error})"
+
+        self.tell(abandoned(permit, why, self._config.now())).add_done_callback(check)
+
+    def _poll(self) -> None:
+        while not self._closed.is_set():
+            self._producer.poll(_POLL_S)
+
+    def _take(self, message: Message) -> None:
+        value = message.value()
+        if value is None:
+            return
+        try:
+            if message.topic() == TOPIC_OF[Directive]:
+                self._hand_over(self.codec.decode(Directive, value))
+            elif self.proposals.concerns((message.key() or b"").decode("utf-8", "replace")):
+                self._take_decision(self.codec.decode(Decision, value))
+        except CodecError as error:
+            # Whose answer it was can't be known; its waiter is told when its time is over.
+            self.trouble = f"a record of {message.topic()} could not be read ({error})"
+
+    def _take_decision(self, decision: Decision) -> None:
+        if self.proposals.awaits(decision.request_id):
+            self._hand_over(decision)
+        for permit in self.proposals.take(decision):
+            self._abandon(permit, "the answer came when nobody waited any longer")
+
+    def _hand_over(self, record: Decision | Directive) -> None:
+        for taker in self._takers:
+            taker(record)
+
+    def _lost(self, error: Exception) -> None:
+        self._is_lost, self.trouble = True, str(error)
+        self.proposals.give_up_all(self.trouble)

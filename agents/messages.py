@@ -1,0 +1,148 @@
+"""The records that an agent sends."""
+
+import re
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+
+from agents.config import AgentConfig
+from agents.verdict import Verdict
+from schemas.digest import Parameters, parameters_digest
+from schemas.headers import Headers, cloud_event
+from schemas.records import (
+    AgentId,
+    AgentOutcome,
+    AgentRequest,
+    Channel,
+    ConversationId,
+    Decision,
+    GrantId,
+    LeadId,
+    OutcomeResult,
+    RequestId,
+    TimeUs,
+)
+
+_OUTCOMES = uuid.UUID("5f0c2b7e-5a70-5c4e-9b57-8d3a0c6f7a11")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def make_request(
+    config: AgentConfig,
+    lead_id: str,
+    action: str,
+    channel: Channel | str,
+    parameters: Parameters,
+    crm_fields: Mapping[str, str],
+    tool: str | None,
+    conversation_id: str | None,
+    request_id: str | None,
+    deadline: TimeUs | None,
+) -> AgentRequest:
+    """A request that the contract allows; ValueError says what is wrong with it."""
+    if not lead_id or not action:
+        raise ValueError("lead_id and action must not be empty")
+    _check_values(parameters, crm_fields)
+    parameters_digest(parameters, crm_fields, tool)
+    return AgentRequest(
+        request_id=RequestId(request_id or str(uuid.uuid4())),
+        lead_id=LeadId(lead_id),
+        conversation_id=None if conversation_id is None else ConversationId(conversation_id),
+        agent_id=AgentId(config.agent_id),
+        role=config.role,
+        action=action,
+        channel=_channel(channel),
+        parameters=dict(parameters),
+        crm_fields=dict(crm_fields),
+        tool=tool,
+        requested_at=config.now(),
+        deadline=deadline,
+    )
+
+
+def make_outcome(
+    verdict: Verdict,
+    result: OutcomeResult | str,
+    fulfilled: Sequence[str],
+    detail: str | None,
+    conversation_id: str | None,
+    now: TimeUs,
+) -> AgentOutcome:
+    """The report on a permit; ValueError when there was none, or for an unknown result."""
+    decision = verdict.decision
+    if decision is None or not verdict.permitted or decision.grant_id is None:
+        raise ValueError(f"there is nothing to report: the verdict is {verdict.answer.value}, and only a PERMIT allows")
+    unknown = sorted(set(fulfilled) - set(decision.obligations))
+    if unknown:
+        raise ValueError(f"the permit has no obligation {', '.join(unknown)}; it has {list(decision.obligations)}")
+    return _outcome(decision, decision.grant_id, _result(result), now, tuple(fulfilled), detail, conversation_id)
+
+
+def abandoned(decision: Decision, detail: str, now: TimeUs) -> AgentOutcome:
+    """The report on a permit that nobody will use."""
+    return _outcome(decision, GrantId(decision.grant_id or ""), OutcomeResult.ABANDONED, now, (), detail, None)
+
+
+def _outcome(
+    decision: Decision,
+    grant_id: GrantId,
+    result: OutcomeResult,
+    now: TimeUs,
+    fulfilled: tuple[str, ...],
+    detail: str | None,
+    conversation_id: str | None,
+) -> AgentOutcome:
+    return AgentOutcome(
+        outcome_id=str(uuid.uuid5(_OUTCOMES, f"{grant_id}:{result.value}")),
+        lead_id=decision.lead_id,
+        conversation_id=ConversationId(conversation_id) if conversation_id else decision.conversation_id,
+        agent_id=decision.agent_id,
+        request_id=decision.request_id,
+        grant_id=grant_id,
+        result=result,
+        fulfilled=fulfilled,
+        detail=detail,
+        occurred_at=now,
+    )
+
+
+def headers_of(record: AgentRequest | AgentOutcome, now: TimeUs, traceparent: str | None = None) -> Headers:
+    """CloudEvents headers and a trace context: the given one, or a fresh one. ValueError for a malformed one."""
+    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
+        raise ValueError(f"{traceparent!r} is not a W3C traceparent of version 00")
+    return cloud_event(
+        record,
+        id=record.outcome_id if isinstance(record, AgentOutcome) else record.request_id,
+        source=f"/mandate/agents/{record.agent_id}",
+        subject=record.lead_id,
+        at=now,
+        traceparent=traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
+    )
+
+
+def _check_values(parameters: Parameters, crm_fields: Mapping[str, str]) -> None:
+    for name, value in parameters.items():
+        if not isinstance(value, bool | int | str):
+            raise ValueError(
+                f"parameter {name!r} is {type(value).__name__}: only bool, int and str are allowed"
+                " (money in minor units, discounts in basis points)"
+            )
+    for name, text in crm_fields.items():
+        if not isinstance(text, str):
+            raise ValueError(f"CRM field {name!r} is {type(text).__name__}: CRM fields are text")
+
+
+def _channel(channel: Channel | str) -> Channel:
+    known = [c for c in Channel if c is not Channel.UNKNOWN]
+    found = next((c for c in known if c.value == str(channel).upper()), None)
+    if found is None:
+        raise ValueError(f"no channel {str(channel)!r}; there are {', '.join(c.value for c in known)}")
+    return found
+
+
+def _result(result: OutcomeResult | str) -> OutcomeResult:
+    known = [r for r in OutcomeResult if r is not OutcomeResult.UNKNOWN]
+    found = next((r for r in known if r.value == str(result).upper()), None)
+    if found is None:
+        raise ValueError(f"no result {str(result)!r}; there are {', '.join(r.value for r in known)}")
+    return found

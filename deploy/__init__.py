@@ -1,0 +1,1 @@
+"""Running Mandate: settings, keys, the local stack, topic creation, the command line."""

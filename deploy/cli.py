@@ -1,0 +1,257 @@
+"""The `mandate` command. Each command's work is in `deploy/commands/<name>.py`, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+INTERRUPTED = 130
+
+EXIT_CODES = "[bold]Exit codes[/]: 0 done · 1 infrastructure refused or is missing · 2 wrong input or settings"
+CONFIGURED = "Settings come from MANDATE_* variables and mandate.toml; [bold]mandate settings[/] lists them."
+
+app = typer.Typer(
+    name="mandate",
+    help="No agent acts without a mandate: the execution control plane for multi-agent AI sales.\n\n" + CONFIGURED,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sink = typer.Typer(help="Bring effects to the stores: the CRM and the audit lake.", no_args_is_help=True)
+policy = typer.Typer(help="Put a policy bundle into force.", no_args_is_help=True)
+app.add_typer(sink, name="sink", rich_help_panel="Run the parts")
+app.add_typer(policy, name="policy", rich_help_panel="Run the parts")
+
+Once = Annotated[bool, typer.Option("--once", help="End when everything that is there was dealt with.")]
+SkipLost = Annotated[bool, typer.Option("--skip-lost", help="Go on though retention removed records unread.")]
+Form = Literal["table", "json", "csv"]
+
+TRY, RUN, LOOK = "Try it", "Run the parts", "Look inside"
+
+
+def _epilog(*examples: str, codes: str = EXIT_CODES) -> str:
+    """Examples, one a paragraph, then the exit codes."""
+    return "\n\n".join(["[bold]Examples[/]", *(f"[cyan]{example}[/]" for example in examples), codes])
+
+
+def _call(module: str, **arguments: Any) -> None:
+    """Run a command's module and leave with its exit code."""
+    code = importlib.import_module(module).run(**arguments)
+    raise typer.Exit(code or 0)
+
+
+def _settings() -> Any:
+    from deploy.settings import load_settings
+
+    return load_settings()
+
+
+@app.command(
+    rich_help_panel=TRY,
+    epilog=_epilog("mandate demo", "MANDATE_KAFKA_PORT=0 MANDATE_REGISTRY_PORT=0 mandate demo"),
+)
+def demo() -> None:
+    """Run the main job on the sample corpus and sum up what became of it.
+
+    Starts the local stack, plays some hours of calls in about a minute through a driven clock, writes
+    var/demo/summary.json and stops what it started. Exits 1 when a request got no decision or the audit lake lacks
+    a record.
+    """
+    _call("deploy.demo", settings=_settings())
+
+
+@app.command(rich_help_panel=TRY, epilog=_epilog("mandate up", "MANDATE_KAFKA_PORT=29092 mandate up"))
+def up() -> None:
+    """Start Kafka and the schema registry on loopback, with keys, topics and schemas, and leave them running.
+
+    With MANDATE_KAFKA_BOOTSTRAP and MANDATE_REGISTRY_URL set nothing is started: topics and schemas are made on that
+    cluster. Repeating it is harmless. Ctrl-C stops what it had started.
+    """
+    _call("deploy.commands.up", settings=_settings())
+
+
+@app.command(rich_help_panel=TRY, epilog=_epilog("mandate down"))
+def down() -> None:
+    """Stop the local stack. Its data stays in data_dir; `make clean` removes it."""
+    _call("deploy.commands.down", settings=_settings())
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=_epilog("mandate status", codes=EXIT_CODES + " · 3 broker or registry does not answer"),
+)
+def status() -> None:
+    """Say whether broker and registry answer, and which processes they are."""
+    _call("deploy.commands.status", settings=_settings())
+
+
+@app.command(rich_help_panel=LOOK, epilog=_epilog("mandate settings", "MANDATE_CONFIG=prod.toml mandate settings"))
+def settings() -> None:
+    """List every setting with its value in force and its meaning; secrets are starred."""
+    _call("deploy.commands.settings", settings=_settings())
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=_epilog("mandate topics", "mandate topics --json | jq", "mandate topics --create"),
+)
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="Create missing topics and register the schemas.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The catalogue as JSON.")] = False,
+) -> None:
+    """Print the dataflow and every topic: key, schema, partitions, retention, who writes it, who reads it."""
+    _call("deploy.commands.topics", settings=_settings(), create=create, as_json=as_json)
+
+
+@app.command(
+    rich_help_panel=TRY,
+    epilog=_epilog(
+        "mandate perceive --provider twilio status.txt",
+        "mandate perceive --provider deepgram results.json | jq .type",
+    ),
+)
+def perceive(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Payloads; a file holds one or a list.")],
+    provider: Annotated[str, typer.Option("--provider", "-p", help="twilio, telnyx or deepgram.")],
+) -> None:
+    """Turn provider payloads into canonical events, printed as JSON lines. Needs no broker.
+
+    JSON, and for Twilio form-encoded bodies. A payload that is not the provider's exits 2 and says why.
+    """
+    _call("deploy.commands.perceive", provider=provider, files=files)
+
+
+@app.command(
+    rich_help_panel=TRY,
+    epilog=_epilog(
+        "mandate decide journal.jsonl",
+        "mandate decide journal.jsonl --policy my-bundle | jq 'select(.topic==\"permission.decisions\")'",
+    ),
+)
+def decide(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Input records, one a line; - is stdin.")],
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="BUNDLE", help="Policy bundle; default: the packaged one."),
+    ] = None,
+) -> None:
+    """Run intake and the fold over a file, with no broker, and print every output record as a JSON line.
+
+    An input line is {"topic": ..., "at": "ISO time of the journal", "lead_id": ..., "value": {...}}; an output line
+    {"topic": ..., "value": ...}. The same input prints the same bytes, always. A line that does not fit its schema
+    is printed as a dead.letters record and the run goes on.
+    """
+    _call("deploy.commands.decide", settings=_settings(), file=file, policy=policy)
+
+
+@app.command(rich_help_panel=RUN, epilog=_epilog("mandate worker", "MANDATE_STATE_DIR=/data/w1 mandate worker"))
+def worker() -> None:
+    """Run one control worker: it judges the journal's partitions that it is given.
+
+    Start as many as there are partitions; each keeps its state in a directory of its own. Ends, by SIGTERM or
+    Ctrl-C, with everything acknowledged; a kill loses nothing either.
+    """
+    _call("deploy.commands.worker", settings=_settings())
+
+
+@app.command(rich_help_panel=RUN, epilog=_epilog("mandate intake"))
+def intake() -> None:
+    """Run one intake: it checks input records, finds their leads and appends them to the journal."""
+    _call("deploy.commands.intake", settings=_settings())
+
+
+@sink.command(
+    "crm",
+    epilog=_epilog("mandate sink crm", "MANDATE_CRM_URL=postgresql+psycopg://crm@db/crm mandate sink crm"),
+)
+def sink_crm(once: Once = False, skip_lost: SkipLost = False) -> None:
+    """Write what grants cover into the CRM store, and answer on crm.results."""
+    _call("deploy.commands.sink_crm", settings=_settings(), once=once, skip_lost=skip_lost)
+
+
+@sink.command("audit", epilog=_epilog("mandate sink audit", "MANDATE_LAKE_DIR=/lake mandate sink audit"))
+def sink_audit(
+    once: Once = False,
+    skip_lost: SkipLost = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between commits of a table.")] = 5.0,
+) -> None:
+    """Land journal, decisions and everything after them in Iceberg tables, each record once."""
+    _call(
+        "deploy.commands.sink_audit",
+        settings=_settings(),
+        once=once,
+        commit_interval_s=interval,
+        skip_lost=skip_lost,
+    )
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=_epilog(
+        "mandate query 'select verdict, count(*) from permission_decisions group by all'",
+        "mandate query --format csv 'from escalation_cases' > cases.csv",
+    ),
+)
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="DuckDB SQL; each audited topic is a table.")],
+    form: Annotated[Form, typer.Option("--format", "-f", help="How to print the rows.")] = "table",
+) -> None:
+    """Ask the audit lake, in SQL. A table is named as its topic, with _ for the dot; a column named at is "at"."""
+    _call("deploy.commands.query", settings=_settings(), sql=sql, form=form)
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=_epilog(
+        "mandate tail",
+        "mandate tail permission.decisions --from-start",
+        "mandate tail --lead lead-7 --max 20",
+    ),
+)
+def tail(
+    topics: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC]...", help="Default: all outputs.")] = None,
+    lead: Annotated[str | None, typer.Option("--lead", help="Only this lead's records.")] = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="From the first record, not from now.")] = False,
+    limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many records.")] = None,
+) -> None:
+    """Follow topics as JSON lines, decoded. Ends with Ctrl-C."""
+    _call(
+        "deploy.commands.tail",
+        settings=_settings(),
+        topics=topics or [],
+        lead=lead,
+        from_start=from_start,
+        limit=limit,
+    )
+
+
+@policy.command("activate", epilog=_epilog("mandate policy activate my-bundle"))
+def policy_activate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory or file of the policy bundle.")],
+) -> None:
+    """Check a policy bundle, sign it with the approver key and append its activation to the log."""
+    _call("deploy.commands.policy_activate", settings=_settings(), bundle=bundle)
+
+
+def main() -> None:
+    """The console script: what an operator must know goes to stderr in a sentence, never as a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)  # an error that is worded for an operator has one
+        if not isinstance(code, int):
+            raise
+        print(f"mandate: {error}", file=sys.stderr)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""`mandate intake`: one intake until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from deploy.errors import OperatorError
+from deploy.settings import Settings
+
+
+def run(settings: Settings) -> int:
+    """Work until told to end. 0: everything is delivered and committed; 70: infrastructure failed, start it again."""
+    from streams import EXIT_BROKEN
+    from streams.intake import Intake
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        Intake(settings, on_ready=lambda: print("intake ready", flush=True)).run(stop.is_set)
+    except OperatorError as error:
+        print(f"mandate: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+    return 0

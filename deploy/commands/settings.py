@@ -1,0 +1,13 @@
+"""`mandate settings`: every setting, its value in force and what it means."""
+
+from __future__ import annotations
+
+from deploy.settings import PREFIX, Settings
+
+
+def run(settings: Settings) -> int:
+    """One block a setting; secrets are shown as stars."""
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        print(f"{PREFIX}{name.upper()}={'' if value is None else value}\n    {field.description}")
+    return 0

@@ -1,0 +1,108 @@
+"""`mandate worker`: one control worker until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from deploy.errors import OperatorError
+from deploy.settings import Settings
+
+STOP_WITHIN_S = 8.0
+"""A stop that takes longer ends the process as a crash would: nothing is lost, what was not committed is repeated."""
+# A lane, the deliveries' thread and aiokafka's share the interpreter; the default of 5 ms is a hop's whole budget.
+_SWITCH_INTERVAL_S = 0.0005
+# Records are no part of cycles; collecting young objects after each 700 would cost more than it frees.
+_COLLECT_AFTER = 50_000
+
+
+def run(settings: Settings, log_level: str = "INFO") -> int:
+    """Judge the partitions that this worker is given, until told to end. 0: all of it is committed.
+
+    70: infrastructure failed or entries are missing; start it again, it goes on where its state ends.
+    """
+    from streams import EXIT_BROKEN
+
+    _configure_logging(log_level)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        _run_to_end(_work(settings))
+    except OperatorError as error:
+        print(f"mandate: {error}", file=sys.stderr)
+        _leave(EXIT_BROKEN)
+    _leave(0)
+    return 0
+
+
+async def _work(settings: Settings) -> None:
+    from deploy.keys import load_private_key
+    from processors.authority import Court
+    from processors.partition import Partition
+    from streams.app import Worker
+    from streams.broker_time import check_clock
+    from streams.clock import make_clock
+    from streams.registry import connect
+    from streams.slots import take_slot
+
+    stop = _on_signals()
+    if settings.clock == "system":
+        check_clock(settings)
+    approver = load_private_key(settings.approver_key_path).public_key()
+    court = Court.from_keys(load_private_key(settings.signing_key_path), [approver])
+    slot = take_slot(settings.data_dir, settings.state_dir)
+    worker = Worker(
+        settings, slot, connect(settings), make_clock(settings), lambda number, rows: Partition(number, rows, court)
+    )
+    starting = asyncio.create_task(worker.start())
+    await asyncio.wait((starting, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER, 20, 100)
+        await stop.wait()
+    try:
+        await asyncio.wait_for(worker.stop(), STOP_WITHIN_S)
+    except TimeoutError:
+        logging.getLogger("mandate.control").warning("did not stop within %.0f s; ends as it is", STOP_WITHIN_S)
+
+
+def _on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _run_to_end(main: Coroutine[Any, Any, None]) -> None:
+    """Runs on uvloop where there is one; other threads' loops (Faust's consumer) follow the same policy."""
+    try:
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    except ImportError:
+        pass
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(main)
+
+
+def _configure_logging(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Ours is "mandate"; modules of streams that extend Faust log under their own names what Faust has to say.
+    logging.getLogger("mandate").setLevel(level)
+
+
+def _leave(code: int) -> None:
+    # Faust's threads may hang when they are asked to end; everything that counts is committed or will be read again.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

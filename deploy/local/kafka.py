@@ -1,0 +1,88 @@
+"""One Kafka broker, its own controller (KRaft), on loopback: small, quick to start, low latency."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.settings import LOOPBACK
+
+HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto")
+QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+ANY_TIME_MS = 2**63 - 1
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # Topics come from the catalogue; a misspelt name is an error.
+    "auto.create.topics.enable": "false",
+    # A driven clock may run ahead of the broker's.
+    "log.message.timestamp.after.max.ms": str(ANY_TIME_MS),
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # One node elects itself at once.
+    "controller.quorum.election.timeout.ms": "200",
+    "controller.quorum.fetch.timeout.ms": "1000",
+    # A worker that was killed is replaced in a second or two, not in ten.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    # Two cores.
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "2",
+    # A clean stop waits for a heartbeat.
+    "broker.heartbeat.interval.ms": "200",
+    # After a kill the controller waits this long before it takes the same broker again.
+    "broker.session.timeout.ms": "3000",
+    "log.cleaner.threads": "1",
+    "log.cleaner.dedupe.buffer.size": str(8 << 20),
+    "log.index.size.max.bytes": str(1 << 20),
+    "log.segment.delete.delay.ms": "1000",
+}
+
+
+def is_formatted(directory: Path) -> bool:
+    """Whether the broker's data directory has its identity; that file is written last."""
+    return (directory / "kafka" / "meta.properties").exists()
+
+
+def format_command(java: Path, class_path: Sequence[Path], directory: Path) -> list[str]:
+    """The command that gives the broker's data directory its identity."""
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    options = _java(java, class_path, "-Xmx64m", "-XX:TieredStopAtLevel=1")
+    return [*options, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", _properties(directory)]
+
+
+def write_properties(directory: Path, port: int, controller_port: int) -> None:
+    """The broker's configuration."""
+    addressed = {
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "log.dirs": str((directory / "kafka").resolve()),
+    }
+    lines = [f"{key}={value}\n" for key, value in (PROPERTIES | addressed).items()]
+    Path(_properties(directory)).write_text("".join(lines))
+
+
+def command(java: Path, class_path: Sequence[Path], directory: Path) -> list[str]:
+    """The broker's command line."""
+    return [*_java(java, class_path, *HEAP), "kafka.Kafka", _properties(directory)]
+
+
+def _properties(directory: Path) -> str:
+    return str((directory / "server.properties").resolve())
+
+
+def _java(java: Path, class_path: Sequence[Path], *options: str) -> list[str]:
+    return [str(java), *options, QUIET, "-cp", ":".join(str(path) for path in class_path)]

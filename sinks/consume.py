@@ -1,0 +1,162 @@
+"""How a sink reads: given partitions from given offsets, without a consumer group, in one thread.
+
+Nothing here decides what a record means. A reader never skips: where the topic does not hold what the store expects
+next, the process ends and says so.
+"""
+
+import signal
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams import Broken
+from streams.kafka import checked, make_consumer, partition_count
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+_BROKER_S = 15.0
+_POLL_S = 0.1
+_PATIENCE_POLLS = 300
+
+
+class Place(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Stop:
+    """Set by SIGTERM or SIGINT; the loop ends after the batch at hand is in the store."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def listen(self) -> "Stop":
+        """Takes over both signals of this process; call it from the main thread."""
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+
+class Reader:
+    """Records of some topics from the offsets that a store holds."""
+
+    def __init__(self, settings: "Settings", name: str, topics: tuple[str, ...]) -> None:
+        self._consumer = make_consumer(
+            settings, f"mandate-{name}", **{"enable.partition.eof": True, "auto.offset.reset": "error"}
+        )
+        self.places = places_of(self._consumer, topics)
+        self._behind = set(self.places)
+
+    def begin(self, stored: Mapping[Place, int], *, skip_lost: bool = False) -> None:
+        """Where the store holds no offset, reading begins at the first record.
+
+        skip_lost: go on at the oldest record held where retention removed some before they were read; else that is
+        Broken, because nobody else would notice.
+        """
+        starts = {place: self._start(place, stored.get(place), skip_lost) for place in self.places}
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition was read to its end, and nothing came since."""
+        return not self._behind
+
+    def cluster_id(self) -> str:
+        """Id of the Kafka cluster: offsets mean nothing on another one."""
+        return str(self._consumer.list_topics(timeout=_BROKER_S).cluster_id)
+
+    def read(self, limit: int, timeout_s: float) -> list[Message]:
+        """Up to `limit` records, in order within a partition; what came within the time, maybe nothing."""
+        records = []
+        for message in self._consumer.consume(limit, timeout_s):
+            record = checked(message)
+            if record is not None:
+                self._behind.add(Place(record.topic(), record.partition()))
+                records.append(record)
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                self._behind.discard(Place(message.topic(), message.partition()))
+        return records
+
+    def close(self) -> None:
+        """Leaves the broker; nothing is committed to it."""
+        self._consumer.close()
+
+    def _start(self, place: Place, stored: int | None, skip_lost: bool) -> int:
+        low, high = watermarks(self._consumer, place)
+        if stored is None:
+            return low
+        if stored > high:
+            raise Broken(
+                f"{place.topic}[{place.partition}] ends at {high}, but {stored} was to be read next: "
+                "the topic was made anew or lost records; use a new store, or bring the records back"
+            )
+        if stored < low and not skip_lost:
+            raise Broken(
+                f"{place.topic}[{place.partition}] begins at {low}, but {stored} was to be read next: "
+                f"retention removed {low - stored} records unread; --skip-lost goes on without them"
+            )
+        return max(stored, low)
+
+
+class Tail:
+    """Whole topics, read from their beginning as far as they go at the moment of asking.
+
+    `catch_up` returns only when every record that the broker had acknowledged before the call was handled: what a
+    judgement rests on is then as new as the record that is judged.
+    """
+
+    def __init__(self, settings: "Settings", name: str, handlers: Mapping[str, Callable[[Message], None]]) -> None:
+        self._handlers = handlers
+        self._consumer = make_consumer(settings, f"mandate-{name}", **{"enable.partition.eof": True})
+        self._next = dict.fromkeys(places_of(self._consumer, tuple(handlers)), 0)
+        self._consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in self._next])
+
+    def catch_up(self) -> None:
+        """Handles all there is now; Broken when the broker does not deliver it."""
+        goals = {place: watermarks(self._consumer, place)[1] for place in self._next}
+        silent = 0
+        while silent < _PATIENCE_POLLS:
+            if all(self._next[place] >= goal for place, goal in goals.items()):
+                return
+            messages = self._consumer.consume(1000, _POLL_S)
+            for message in messages:
+                self._take(message)
+            silent = 0 if messages else silent + 1
+        raise Broken(f"{', '.join(self._handlers)} could not be read to the end: check the brokers")
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._consumer.close()
+
+    def _take(self, message: Message) -> None:
+        record = checked(message)
+        if record is not None:
+            self._handlers[record.topic()](record)
+            self._next[Place(record.topic(), record.partition())] = record.offset() + 1
+        elif message.error().code() == KafkaError._PARTITION_EOF:
+            place = Place(message.topic(), message.partition())
+            self._next[place] = max(self._next[place], message.offset())
+
+
+def places_of(consumer: Consumer, topics: tuple[str, ...]) -> tuple[Place, ...]:
+    """Every partition of the topics."""
+    return tuple(Place(topic, number) for topic in topics for number in range(partition_count(consumer, topic)))
+
+
+def watermarks(consumer: Consumer, place: Place) -> tuple[int, int]:
+    """Offset of the first record held and the one after the last."""
+    try:
+        found: tuple[int, int] | None = consumer.get_watermark_offsets(TopicPartition(*place), timeout=_BROKER_S)
+    except KafkaException as error:
+        raise Broken(f"the offsets of {place.topic} can't be read ({error}): check the brokers") from error
+    if found is None:
+        raise Broken(f"the offsets of {place.topic} did not come within {_BROKER_S:g} s: check the brokers")
+    return found

@@ -1,0 +1,55 @@
+"""SQL over the lake with DuckDB: each table a view of its current snapshot, nothing fetched from the network.
+
+DuckDB's own Iceberg extension is not used: it would be downloaded at run time. The tables come through pyiceberg as
+Arrow, and only those that the query names.
+"""
+
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from schemas.catalogue import TOPICS
+from sinks.columns import table_schema
+from sinks.lake import AUDITED, load_table, open_catalog, table_name
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+TABLES = {table_name(topic): topic for topic in AUDITED}
+"""Topic of each table."""
+
+
+class QueryError(ValueError):
+    """SQL that can't be run; the message is DuckDB's. Who wrote the query mends it."""
+
+
+def query(settings: "Settings", sql: str) -> pa.Table:
+    """The result of one SQL statement over the lake's tables; raises QueryError."""
+    with duckdb.connect() as connection:
+        try:
+            wanted = connection.get_table_names(sql)
+            connection.execute("SET TimeZone = 'UTC'")
+            register(connection, settings, wanted)
+            # Nothing outside the views may be read or written by a query, nor an extension be fetched.
+            connection.execute("SET enable_external_access = false")
+            found = connection.sql(sql)
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from error
+        if found is None:
+            raise QueryError("this statement gives no rows: ask with SELECT")
+        return found.to_arrow_table()
+
+
+def register(
+    connection: duckdb.DuckDBPyConnection, settings: "Settings", names: set[str] | frozenset[str] = frozenset(TABLES)
+) -> None:
+    """Makes a view of each named table of the lake; a table that has no records yet is empty."""
+    catalog = open_catalog(settings)
+    for name in sorted(names & TABLES.keys()):
+        table = load_table(catalog, TABLES[name])
+        record = TOPICS[TABLES[name]].value
+        if table is not None:
+            connection.register(name, table.scan().to_arrow())
+        elif record is not None:
+            connection.register(name, table_schema(record).empty_table())

@@ -1,0 +1,27 @@
+"""Motion: the processes that carry records between the topics, in the order of `streams.topology`."""
+
+import os
+import sys
+from typing import NoReturn
+
+from deploy.errors import OperatorError
+
+EXIT_BROKEN = 70
+"""Exit code of a process that ended on `Broken` (EX_SOFTWARE of sysexits.h); a supervisor starts it again."""
+
+
+class Broken(OperatorError):  # noqa: N818  (one of three families, STYLE "Errors")
+    """Infrastructure failed under a running process: it ends with exit code 70 and acknowledges nothing more.
+
+    The operator does what the line says; a start picks up at the last committed offsets.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+
+
+def end_process(error: BaseException) -> NoReturn:
+    """Ends the whole process at once, from any thread: one line on stderr, exit code 70, nothing flushed."""
+    line = str(error) if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
+    print(f"mandate: {line}", file=sys.stderr, flush=True)
+    os._exit(EXIT_BROKEN)

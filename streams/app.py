@@ -1,0 +1,176 @@
+"""The Faust app of a control worker: its settings and how its parts are put together."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import faust
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from faust.serializers.schemas import Schema
+from faust.types import TP, AppT, Message
+
+from schemas.codec import Codec
+from streams import Broken, end_process
+from streams.clock import Clock
+from streams.control import JOURNAL, Control, MakeFold
+from streams.kafka import CHECK_BROKERS
+from streams.recovery import TableManager
+from streams.slots import Slot
+from streams.tables import CHANGELOG, ExecutionTable, table_arguments
+from streams.ticks import Ticks
+from streams.topology import CONTROL
+from streams.transport import Consumer, Producer, Transport
+from streams.transport.consumer import Batch
+from streams.transport.producer import DEFECT
+from streams.transport.security import credentials
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+# Faust has no bound of its own for what waits in a stream; lanes have theirs, so this one is never reached.
+_STREAM_BUFFER = 4_096
+_NEVER = 2_000_000_000
+_METADATA_S = 15.0
+
+
+class AsItCame(Schema):
+    """Leaves keys and values alone: control decodes, and makes dead letters of what it can't."""
+
+    def loads_key(self, app: AppT, message: Message, **options: Any) -> Any:
+        return message.key
+
+    def loads_value(self, app: AppT, message: Message, **options: Any) -> Any:
+        return message.value
+
+
+class ControlApp(faust.App):
+    """Faust with our transport, crash-only: whatever crashes a service of it ends the process with one line."""
+
+    settings: "Settings"
+    on_ready: Callable[[], None]
+    """Called whenever the partitions of a new assignment are restored and judged."""
+    consumer: Consumer
+    producer: Producer
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _crash(self, reason: BaseException) -> None:
+        end_process(reason)
+
+
+class Worker:
+    """One control worker: the app, its lanes and its ticks. Make it inside the running loop."""
+
+    def __init__(self, settings: "Settings", slot: Slot, codec: Codec, clock: Clock, make_fold: MakeFold) -> None:
+        self._settings = settings
+        self._codec = codec
+        self._clock = clock
+        layout = _layout(settings)
+        self.app = _app(settings, slot, layout)
+        self._table = _table(self.app, layout.partitions)
+        self.control = Control(self._table, codec, clock, make_fold, self._acknowledge)
+        self._ticking: asyncio.Task[None] | None = None
+        journal = self.app.topic(JOURNAL, schema=AsItCame(), acks=False)
+        self.app.agent(journal, name="control")(self._consume)
+        self.app.consumer.reader = self.control
+        self.app.on_ready = self._announce
+
+    async def start(self) -> None:
+        """Returns when the state is restored and the worker judges; other errors than Broken are defects."""
+        await self.app.producer.maybe_start()
+        outbox = self.control.outbox = self.app.producer.outbox
+        await self.app.start()
+        ticks = Ticks(self._settings, self._clock, self._codec, outbox, lambda: self.control.partitions)
+        self._ticking = asyncio.create_task(ticks.run(), name="ticks")
+
+    async def stop(self) -> None:
+        """Ends the batches in hand, commits, closes the databases, leaves."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await self.app.stop()
+
+    async def _consume(self, stream: Any) -> None:
+        batches: AsyncIterator[Batch] = stream
+        async for batch in batches:
+            if batch.epoch == self.app.consumer.epoch:
+                self.control.take(batch)
+
+    def _announce(self) -> None:
+        print(f"control ready: partitions {self.control.partitions}", flush=True)
+
+    def _acknowledge(self, partition: int, offset: int) -> None:
+        self.app.consumer.acknowledge(TP(JOURNAL, partition), offset)
+
+
+def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
+    servers = settings.bootstrap_servers.split(",")
+    app = ControlApp(
+        str(CONTROL.group),
+        broker=[f"aiokafka://{server.strip()}" for server in servers],
+        broker_credentials=credentials(settings),
+        store="rocksdb://",
+        # State of another changelog, such as a test cluster's, is never found: each has a directory of its own.
+        datadir=slot.path / layout.changelog_id,
+        processing_guarantee="at_least_once",
+        TableManager=TableManager,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=layout.partitions,
+        web_enabled=False,
+        canonical_url=f"http://{socket.gethostname()}-{slot.path.name}",
+        consumer_group_instance_id=f"{CONTROL.group}-{slot.instance}",
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=0.3,
+        broker_commit_every=_NEVER,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_request_timeout=15.0,
+        broker_rebalance_timeout=20.0,
+        broker_max_poll_interval=60.0,
+        broker_max_poll_records=1_000,
+        consumer_max_fetch_size=1 << 20,
+        stream_buffer_maxsize=_STREAM_BUFFER,
+        stream_wait_empty=True,
+        stream_recovery_delay=0.0,
+        table_standby_replicas=0,
+        producer_threaded=False,
+    )
+    app.settings = settings
+    return app
+
+
+def _table(app: ControlApp, partitions: int) -> ExecutionTable:
+    table = ExecutionTable(app, **table_arguments(partitions))
+    if table.changelog_topic_name != CHANGELOG:
+        raise Broken(f"The table's changelog would be {table.changelog_topic_name}, not {CHANGELOG}.", DEFECT)
+    app.tables.add(table)
+    return table
+
+
+class Layout(NamedTuple):
+    """What the cluster holds. changelog_id: the id that the topic was given when it was created."""
+
+    partitions: int
+    changelog_id: str
+
+
+def _layout(settings: "Settings") -> Layout:
+    admin = AdminClient({**settings.client_config()})
+    names = TopicCollection([JOURNAL, CHANGELOG])
+    try:
+        futures = admin.describe_topics(names, request_timeout=_METADATA_S)
+        journal, changelog = (futures[name].result() for name in (JOURNAL, CHANGELOG))
+    except KafkaException as error:
+        raise Broken(
+            f"{JOURNAL} and {CHANGELOG} can't be looked up ({error.args[0].str()}).",
+            f"Run `mandate up` or `mandate topics --create`. {CHECK_BROKERS}",
+        ) from error
+    if len(journal.partitions) != len(changelog.partitions):
+        raise Broken(
+            f"{JOURNAL} has {len(journal.partitions)} partitions, {CHANGELOG} has {len(changelog.partitions)}.",
+            "They must be equal: a lead's state lies on the partition of its entries.",
+        )
+    return Layout(len(journal.partitions), str(changelog.topic_id).replace("/", "_"))

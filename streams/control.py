@@ -1,0 +1,253 @@
+"""Control: judges the journal. One lane for each partition that this worker owns.
+
+A lane takes what lies there, at most `MAX_BATCH` entries, and does with it, in this order:
+
+1. decode and fold each entry; its outputs are handed to the producer as they come;
+2. wait until the broker has acknowledged every output;
+3. write the changed rows: changelog, its acknowledgement, then the disk;
+4. acknowledge the entries, so that they may be committed.
+
+Whatever ends the process between two of these, the next owner reads the entries again from the last row written.
+Before 3 the rows are as they were and the same outputs come again, byte for byte; after 3 the entries are passed
+over. Tests: `tests/faults/test_kill_control.py`. Nothing here catches an error to go on: a gap in the offsets, a
+failed delivery or a defect ends the process (`streams.end_process`), a record that can't be read is a dead letter.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from processors.draft import Output
+from schemas.catalogue import TOPIC_OF
+from schemas.codec import Codec, CodecError
+from schemas.headers import cloud_event, dead_letter
+from schemas.records import DeadLetter, JournalEntry
+from streams import end_process
+from streams.clock import Clock
+from streams.tables import ExecutionTable, Rows
+from streams.transport.consumer import MAX_BATCH, Batch
+from streams.transport.outbox import Deliveries, Outbox
+
+if TYPE_CHECKING:
+    from aiokafka.structs import ConsumerRecord
+
+log = logging.getLogger("mandate.control")
+JOURNAL = TOPIC_OF[JournalEntry]
+DEAD_LETTERS = TOPIC_OF[DeadLetter]
+SOURCE = "/mandate/control"
+STAGE = "control"
+LANE_LIMIT = 1_000
+"""Entries of one partition that may wait here before no more are fetched."""
+# Between so many entries the loop looks at what else is ready: acknowledgements of other lanes, above all.
+_TURN = 16
+
+
+class Fold(Protocol):
+    """What a lane folds with; `processors.partition.Partition` is the real one."""
+
+    @property
+    def applied_offset(self) -> int | None:
+        """Last entry applied; None before the first."""
+
+    def apply(self, entry: JournalEntry, offset: int) -> list[Output]:
+        """Outputs of an entry; raises when entries before it are missing."""
+
+    def skip(self, offset: int) -> None:
+        """Counts an entry that can't be read."""
+
+    def take_writes(self) -> list[tuple[bytes, bytes]]:
+        """Rows changed since the last call, in the order in which they must be written."""
+
+
+MakeFold = Callable[[int, Rows], Fold]
+Acknowledge = Callable[[int, int], None]
+
+
+class Lane:
+    """One partition, from the moment it is taken over until it is given up."""
+
+    def __init__(
+        self, number: int, fold: Fold, outbox: Outbox, table: ExecutionTable, codec: Codec, clock: Clock
+    ) -> None:
+        self.number = number
+        self.fold = fold
+        self._outbox = outbox
+        self._table = table
+        self._codec = codec
+        self._clock = clock
+        self._waiting: deque[ConsumerRecord] = deque()
+        self._arrived = asyncio.Event()
+        self._in_hand = 0
+        self._closing = False
+
+    def add(self, records: Iterable["ConsumerRecord"]) -> None:
+        """Appends entries to those that wait."""
+        self._waiting.extend(records)
+        self._arrived.set()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._waiting) + self._in_hand < LANE_LIMIT
+
+    def close(self) -> None:
+        """Ends the lane once the batch in hand is acknowledged; what waits is dropped."""
+        self._closing = True
+        self._waiting.clear()
+        self._arrived.set()
+
+    async def run(self, acknowledge: Acknowledge) -> None:
+        """Works until closed. Any error ends the process."""
+        try:
+            while await self._some_wait():
+                batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+                self._in_hand = len(batch)
+                await self._process(batch)
+                acknowledge(self.number, batch[-1].offset + 1)
+                self._in_hand = 0
+        except Exception as error:
+            end_process(error)
+
+    async def _some_wait(self) -> bool:
+        while not self._waiting and not self._closing:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return not self._closing
+
+    async def _process(self, batch: list["ConsumerRecord"]) -> None:
+        outputs = self._outbox.open()
+        for count, record in enumerate(batch, 1):
+            self._judge(record, outputs)
+            if count % _TURN == 0:
+                await asyncio.sleep(0)
+        await outputs.wait()
+        await self._table.write(self._outbox, self.number, self.fold.take_writes())
+
+    def _judge(self, record: "ConsumerRecord", outputs: Deliveries) -> None:
+        try:
+            entry = self._codec.decode(JournalEntry, record.value)
+        except CodecError as error:
+            self.fold.skip(record.offset)
+            self._send_dead_letter(record, error, outputs)
+            return
+        self._clock.observe(entry.at)
+        for output in self.fold.apply(entry, record.offset):
+            self._send(output, entry, outputs)
+
+    def _send(self, output: Output, entry: JournalEntry, outputs: Deliveries) -> None:
+        value = output.value
+        subject = getattr(value, "lead_id", "") or entry.lead_id
+        self._outbox.send(
+            outputs,
+            TOPIC_OF[type(value)],
+            self._codec.encode(value),
+            key=output.key,
+            partition=self.number,
+            timestamp_ms=entry.at // 1000,
+            headers=cloud_event(
+                value, id=output.id, source=SOURCE, subject=subject, at=entry.at, traceparent=entry.traceparent
+            ),
+        )
+
+    def _send_dead_letter(self, record: "ConsumerRecord", error: CodecError, outputs: Deliveries) -> None:
+        place = f"{record.topic}:{record.partition}:{record.offset}"
+        headers = {name: bytes(value) for name, value in record.headers if value is not None}
+        letter = DeadLetter(
+            dead_letter_id=place,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            headers=headers,
+            code=error.code,
+            error=str(error),
+            stage=STAGE,
+            at=record.timestamp * 1000,
+        )
+        context = dead_letter(
+            headers,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            stage=STAGE,
+            code=error.code,
+            error=str(error),
+        )
+        event = cloud_event(letter, id=place, source=SOURCE, subject="", at=letter.at)
+        self._outbox.send(
+            outputs,
+            DEAD_LETTERS,
+            self._codec.encode(letter),
+            key=record.key,
+            timestamp_ms=record.timestamp,
+            headers=context + event,
+        )
+        log.warning("dead letter %s: %s", place, error)
+
+
+class Control:
+    """The lanes of one worker. It is the `Reader` of the transport's consumer."""
+
+    topic = JOURNAL
+
+    def __init__(
+        self, table: ExecutionTable, codec: Codec, clock: Clock, make_fold: MakeFold, acknowledge: Acknowledge
+    ) -> None:
+        self._table = table
+        self._codec = codec
+        self._clock = clock
+        self._make_fold = make_fold
+        self._acknowledge = acknowledge
+        self._lanes: dict[int, Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self.outbox: Outbox | None = None
+
+    @property
+    def partitions(self) -> list[int]:
+        """Numbers of the journal partitions that are being judged."""
+        return sorted(self._lanes)
+
+    def take(self, batch: Batch) -> None:
+        """Entries that were read."""
+        lane = self._lanes.get(batch.partition)
+        if lane is not None:
+            lane.add(batch.records)
+
+    async def open(self, partitions: Iterable[int]) -> Mapping[int, int | None]:
+        """Makes the lanes of partitions whose rows are restored; answers where each goes on."""
+        assert self.outbox is not None
+        await self.settle()
+        starts: dict[int, int | None] = {}
+        for number in partitions:
+            fold = self._make_fold(number, self._table.rows(number))
+            lane = Lane(number, fold, self.outbox, self._table, self._codec, self._clock)
+            self._lanes[number] = lane
+            applied = fold.applied_offset
+            starts[number] = None if applied is None else applied + 1
+            self._tasks.add(asyncio.create_task(lane.run(self._done), name=f"lane {number}"))
+            await asyncio.sleep(0)
+        return starts
+
+    async def settle(self) -> None:
+        """Ends the batches in hand, drops what waits, gives every partition up."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes = {}
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            self._tasks.clear()
+
+    def has_room(self, partition: int) -> bool:
+        lane = self._lanes.get(partition)
+        return lane is not None and lane.has_room
+
+    async def wait_for_room(self) -> None:
+        self._room.clear()
+        await self._room.wait()
+
+    def _done(self, partition: int, offset: int) -> None:
+        self._acknowledge(partition, offset)
+        self._room.set()

@@ -1,0 +1,202 @@
+"""Intake: every input record becomes journal entries or a dead letter, and its offset is committed after that.
+
+One thread, a plain librdkafka consumer and producer. Each turn, in this order:
+
+1. consume what is there; judge each record (`streams.admission`) in the order it came;
+2. send what follows: directory entries, journal entries, dead letters;
+3. learn which of all records so far are dealt with, that is: everything that follows from them is delivered;
+4. commit, for each partition, the offset up to which all of them are.
+
+A kill at any point reads the records above the committed offsets again; their entries bear the same ids and
+control recognises them. A delivery that fails ends the process before step 4.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.catalogue import EVENT_INPUTS
+from schemas.codec import Codec
+from streams import Broken
+from streams.admission import JOURNAL, Admission, Outgoing
+from streams.clock import Clock, make_clock
+from streams.directory import CallDirectory, follow_directory
+from streams.kafka import (
+    CHECK_BROKERS,
+    Consumed,
+    Sender,
+    at_end,
+    checked,
+    consumed,
+    make_consumer,
+    make_producer,
+    partition_count,
+)
+from streams.offsets import Offsets, Place
+from streams.registry import connect
+from streams.topology import INTAKE
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+WAITING_LIMIT = 10_000
+_BATCH = 1_000
+_COMMIT_EVERY_S = 0.1
+# A record that arrives ends the wait at once; these only bound how late deliveries and news are looked at.
+_IDLE_S, _BUSY_S = 0.1, 0.01
+_MOVED_ON = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError._ASSIGNMENT_LOST,
+}
+
+
+class Intake:
+    """One member of the group mandate-intake. Start as many as there are input partitions to share.
+
+    `on_ready` is called once it has its share of the partitions.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        *,
+        codec: Codec | None = None,
+        clock: Clock | None = None,
+        calls: CallDirectory | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        codec = codec or connect(settings)
+        self._clock = clock or make_clock(settings)
+        self._sender = Sender(make_producer(settings))
+        self._admission = Admission(
+            codec,
+            self._clock,
+            calls if calls is not None else follow_directory(settings, codec),
+            partitions=partition_count(self._sender.producer, JOURNAL),
+            wait_us=round(settings.unresolved_wait_s * 1_000_000),
+            limit=WAITING_LIMIT,
+        )
+        self._offsets = Offsets()
+        self._assigned: set[Place] = set()
+        self._at_end: set[Place] = set()
+        self._uncommitted: dict[Place, int] = {}
+        self._commit_failed: KafkaError | None = None
+        self._next_commit = 0.0
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._consumer: Consumer = make_consumer(
+            settings, str(INTAKE.group), **{"enable.partition.eof": True, "on_commit": self._committed}
+        )
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Works until `stop` says so, then delivers and commits what it has. Raises Broken."""
+        self._consumer.subscribe(list(EVENT_INPUTS), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        try:
+            while not stop():
+                self._turn()
+            self._sender.flush()
+            self._commit(wait=True)
+        finally:
+            self._consumer.close()
+
+    def _turn(self) -> None:
+        records = self._consume()
+        for record in records:
+            self._send(self._take(record))
+        self._send(self._admission.take_news())
+        if not records and self._admission.waiting and self._assigned <= self._at_end:
+            self._send(self._admission.expire())
+        self._sender.poll()
+        if time.monotonic() >= self._next_commit:
+            self._commit()
+
+    def _consume(self) -> list[Consumed]:
+        # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.
+        first = self._consumer.poll(_BUSY_S if self._sender.pending or self._admission.waiting else _IDLE_S)
+        if first is None:
+            return []
+        found: list[Consumed] = []
+        for message in (first, *self._consumer.consume(_BATCH - 1, 0)):
+            if checked(message) is not None:
+                found.append(consumed(message))
+                self._at_end.discard(Place(found[-1].topic, found[-1].partition))
+            elif at_end(message):
+                self._at_end.add(Place(str(message.topic()), int(message.partition() or 0)))
+        return found
+
+    def _take(self, record: Consumed) -> list[Outgoing]:
+        if record.timestamp_ms is not None:
+            self._clock.observe(record.timestamp_ms * 1000)
+        receipt = self._offsets.received(Place(record.topic, record.partition), record.offset)
+        return self._admission.take(record, receipt)
+
+    def _send(self, records: list[Outgoing]) -> None:
+        for record in records:
+            self._sender.send(
+                record.topic,
+                record.value,
+                key=record.key,
+                headers=record.headers,
+                partition=record.partition,
+                timestamp_ms=record.timestamp_ms,
+                delivered=record.receipt.release,
+            )
+
+    def _commit(self, *, wait: bool = False) -> None:
+        self._next_commit = time.monotonic() + _COMMIT_EVERY_S
+        self._uncommitted |= self._offsets.take_committable()
+        if self._commit_failed is not None:
+            raise Broken(f"Offsets can't be committed ({self._commit_failed.str()}).", CHECK_BROKERS)
+        if not self._uncommitted:
+            return
+        marks = [TopicPartition(*place, offset) for place, offset in self._uncommitted.items()]
+        try:
+            if wait:
+                self._consumer.commit(offsets=marks, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=marks, asynchronous=True)
+        except KafkaException as error:
+            self._committed(error.args[0], marks)
+            return
+        self._uncommitted = {}
+
+    def _committed(self, error: KafkaError | None, marks: list[TopicPartition]) -> None:
+        """A commit ended. What another member owns by now is its to commit; the rest is tried again."""
+        if error is None or error.code() in _MOVED_ON or error.code() == KafkaError._NO_OFFSET:
+            return
+        if not error.retriable():
+            self._commit_failed = error
+        for mark in marks:
+            place = Place(mark.topic, mark.partition)
+            if place in self._assigned:
+                self._uncommitted.setdefault(place, mark.offset)
+
+    def _assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned |= _places(partitions)
+        if self._on_ready is not None:
+            self._on_ready()
+            self._on_ready = None
+
+    def _revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The last moment to commit for these; what waits or was not delivered the next owner reads again."""
+        self._sender.flush()
+        self._commit(wait=True)
+        self._drop(_places(partitions))
+
+    def _lose(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._drop(_places(partitions))
+
+    def _drop(self, places: set[Place]) -> None:
+        self._offsets.forget(places)
+        self._admission.forget(places)
+        self._assigned -= places
+        self._at_end -= places
+        for place in places:
+            self._uncommitted.pop(place, None)
+
+
+def _places(partitions: list[TopicPartition]) -> set[Place]:
+    return {Place(place.topic, place.partition) for place in partitions}

@@ -1,0 +1,240 @@
+"""Kafka clients built in one place from the settings, so that every process keeps the same promises.
+
+A producer is idempotent, waits for all in-sync replicas, and partitions as Java clients do. A delivery that fails
+is never logged and passed over: it surfaces as `Broken` and ends the process.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from schemas.catalogue import DEAD_LETTER_BYTES
+from schemas.headers import Headers
+from streams import Broken
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+Delivered = Callable[[], None]
+CHECK_BROKERS = "Check MANDATE_KAFKA_BOOTSTRAP and the brokers, or `mandate status` for the local one."
+_METADATA_S = 15.0
+_POLL_S = 0.2
+
+PRODUCER_DEFAULTS: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": "murmur2_random",
+    # 0.5 gives a tenth more records a second from a backlog, and costs every hop a millisecond at low rates.
+    "linger.ms": 0,
+    "compression.type": "none",
+    "delivery.timeout.ms": 30_000,
+    # The topic's own limit decides; a dead letter is its original and a little more.
+    "message.max.bytes": DEAD_LETTER_BYTES,
+    "queue.buffering.max.messages": 200_000,
+}
+CONSUMER_DEFAULTS: dict[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "fetch.min.bytes": 1,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 5,
+    "partition.assignment.strategy": "cooperative-sticky",
+}
+
+
+def make_producer(settings: "Settings", **overrides: Any) -> Producer:
+    """A bare producer with the project's guarantees; most callers want a `Sender`."""
+    return Producer({**PRODUCER_DEFAULTS, **settings.client_config(), **overrides})
+
+
+def make_consumer(settings: "Settings", group: str, **overrides: Any) -> Consumer:
+    """A consumer that commits only what it is told to, and starts at the earliest record."""
+    return Consumer({**CONSUMER_DEFAULTS, **settings.client_config(), "group.id": group, **overrides})
+
+
+class Consumed(NamedTuple):
+    """A consumed record. timestamp_ms None: its topic has none."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    timestamp_ms: int | None
+
+
+def consumed(message: Message) -> Consumed:
+    """A message without an error as a value."""
+    kind, timestamp_ms = message.timestamp()
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return Consumed(
+        cast(str, message.topic()),
+        cast(int, message.partition()),
+        cast(int, message.offset()),
+        message.key(),
+        message.value(),
+        headers,
+        None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+    )
+
+
+class Sender:
+    """A producer whose failures end the process.
+
+    A failed delivery makes every later call raise Broken; nobody is told that it was delivered.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self.producer = producer
+        self._failure: str | None = None
+        self.pending = 0
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: str | bytes | None,
+        headers: Headers | None = None,
+        partition: int = -1,
+        timestamp_ms: int = 0,
+        delivered: Delivered | None = None,
+    ) -> None:
+        """Queues one record; `delivered` runs inside a later poll or flush once the broker holds it.
+
+        partition -1 lets the key choose; timestamp 0 is the wall clock.
+        """
+
+        def report(error: KafkaError | None, _message: Message) -> None:
+            self.pending -= 1
+            if error is not None:
+                self._failure = self._failure or f"{topic} did not take a record ({error.str()})."
+            elif delivered is not None:
+                delivered()
+
+        while True:
+            try:
+                self.producer.produce(
+                    topic,
+                    value,
+                    key=key,
+                    partition=partition,
+                    timestamp=timestamp_ms,
+                    headers=headers,  # type: ignore[arg-type]  # list is invariant, its stub forgot
+                    on_delivery=report,
+                )
+                self.pending += 1
+                return
+            except BufferError:
+                self.poll(_POLL_S)
+            except KafkaException as error:
+                reason = error.args[0].str()
+                raise Broken(f"{topic} can't take a record ({reason}).", CHECK_BROKERS) from error
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Runs the callbacks of deliveries that ended."""
+        self.producer.poll(timeout_s)
+        self._check()
+
+    def flush(self) -> None:
+        """Returns when every record so far is delivered; Broken when one was not."""
+        while self.pending:
+            self.producer.flush(_POLL_S)
+            self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise Broken(self._failure, CHECK_BROKERS)
+
+
+def partition_count(client: Consumer | Producer, topic: str) -> int:
+    """Number of partitions of a topic; Broken when the topic or the broker is not there."""
+    try:
+        found = client.list_topics(topic, timeout=_METADATA_S).topics[topic]
+    except KafkaException as error:
+        reason = error.args[0].str()
+        raise Broken(f"The Kafka cluster does not answer ({reason}).", CHECK_BROKERS) from error
+    if found.error is not None or not found.partitions:
+        raise Broken(f"There is no topic {topic}.", "Run `mandate up` or `mandate topics --create`.")
+    return len(found.partitions)
+
+
+def at_end(message: Message) -> bool:
+    """Whether this is no record but the mark that a partition was read to its end."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
+
+
+def checked(message: Message) -> Message | None:
+    """The message itself, None for the mark of a partition's end; Broken for an error that does not pass."""
+    error = message.error()
+    if error is None:
+        return message
+    if at_end(message) or (error.retriable() and not error.fatal()):
+        return None
+    raise Broken(f"{message.topic() or 'The cluster'} can't be read ({error.str()}).", CHECK_BROKERS)
+
+
+def follow(
+    settings: "Settings",
+    topics: Sequence[str],
+    *,
+    from_start: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+    ready: Callable[[], None] | None = None,
+) -> Iterator[Message]:
+    """Records of whole topics, without a group: first what they hold, then what comes, until `stop` says so.
+
+    ready: called once, when everything that was there at the start has been yielded.
+    """
+    consumer = make_consumer(settings, "mandate-follow", **{"enable.partition.eof": True})
+    try:
+        start = OFFSET_BEGINNING if from_start else OFFSET_END
+        places = [
+            TopicPartition(topic, number, start)
+            for topic in topics
+            for number in range(partition_count(consumer, topic))
+        ]
+        behind = {(place.topic, place.partition) for place in places}
+        consumer.assign(places)
+        while not stop():
+            message = consumer.poll(_POLL_S)
+            if message is None:
+                continue
+            record = checked(message)
+            if record is not None:
+                yield record
+            elif at_end(message):
+                behind.discard((message.topic(), message.partition()))
+                if not behind and ready is not None:
+                    ready()
+                    ready = None
+    finally:
+        consumer.close()
+
+
+def read_all(settings: "Settings", topic: str, *, within_s: float = 60.0) -> Iterator[Message]:
+    """Every record that a topic holds now; Broken when that takes longer than `within_s`."""
+    done: list[bool] = []
+    end = time.monotonic() + within_s
+
+    def stop() -> bool:
+        return bool(done) or time.monotonic() >= end
+
+    yield from follow(settings, [topic], stop=stop, ready=lambda: done.append(True))
+    if not done:
+        raise Broken(f"{topic} could not be read within {within_s:.0f} s.", CHECK_BROKERS)

@@ -1,0 +1,70 @@
+"""The codec of a running process: ids of our schemas from the registry, schemas of others' ids on demand."""
+
+import time
+from typing import TYPE_CHECKING
+
+from deploy.schema_registry import SchemaRegistry
+from schemas.catalogue import TOPICS
+from schemas.codec import Codec, schema_json
+from streams import Broken
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+# An id that the registry did not know is asked for again after this time: hostile bytes cost no request each.
+_UNKNOWN_FOR_S = 10.0
+_UNKNOWN_KEPT = 10_000
+
+
+class Registry(SchemaRegistry):
+    """A registry that is asked for ids without writing to it."""
+
+    def schema_id(self, subject: str, schema: str) -> int | None:
+        """The id under which a subject holds this very schema; None when it does not."""
+        found = self._call("POST", f"/subjects/{subject}", {"schema": schema}, missing=None)
+        return None if found is None else int(found["id"])
+
+
+class Fetch:
+    """Schema by id; KeyError when there is none, remembered for ten seconds."""
+
+    def __init__(self, registry: SchemaRegistry) -> None:
+        self._registry = registry
+        self._unknown: dict[int, float] = {}
+
+    def __call__(self, number: int) -> str:
+        asked = self._unknown.get(number)
+        if asked is not None and time.monotonic() - asked < _UNKNOWN_FOR_S:
+            raise KeyError(number)
+        try:
+            return self._registry.schema(number)
+        except KeyError:
+            if len(self._unknown) >= _UNKNOWN_KEPT:
+                self._unknown.clear()
+            self._unknown[number] = time.monotonic()
+            raise
+
+
+def connect(settings: "Settings") -> Codec:
+    """The codec of the whole catalogue, with the ids that the registry gave to the schemas of this version.
+
+    Raises Broken when a schema of this version is not registered, RegistryError when the registry does not answer.
+    """
+    registry = Registry(settings.registry_config())
+    ids: dict[str, int] = {}
+    missing: list[str] = []
+    for topic in TOPICS.values():
+        if topic.value_schema is None:
+            continue
+        number = registry.schema_id(f"{topic.name}-value", schema_json(topic.value_schema))
+        if number is None:
+            missing.append(f"{topic.name}-value")
+        else:
+            ids[topic.value_schema] = number
+    if missing:
+        some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise Broken(
+            f"{len(missing)} schemas of this version are not in the registry {registry.url} ({some}).",
+            "Run `mandate up` or `mandate topics --create`.",
+        )
+    return Codec(ids, Fetch(registry))

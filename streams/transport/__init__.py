@@ -1,0 +1,22 @@
+"""The transport under Faust: aiokafka's group membership and fetching, librdkafka's producer.
+
+What Faust would do otherwise, and why it does not suffice here, is in `docs/decisions/transport.md`.
+"""
+
+from typing import ClassVar
+
+from faust.transport.drivers import aiokafka as driver
+
+from streams.transport.consumer import Consumer
+from streams.transport.producer import Producer
+
+
+class Transport(driver.Transport):
+    """What `App._new_transport` makes: Faust creates both its consumer and its producer from it."""
+
+    Consumer: ClassVar[type[Consumer]] = Consumer
+    Producer: ClassVar[type[Producer]] = Producer
+    driver_version = "mandate (aiokafka consumer, librdkafka producer)"
+
+
+__all__ = ["Consumer", "Producer", "Transport"]

@@ -1,0 +1,171 @@
+"""Sending with proof of delivery: records are handed to librdkafka and awaited in groups.
+
+A delivery that fails ends the process at once, in the thread that learns of it: nothing that waited for it can be
+acknowledged afterwards.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from schemas.headers import Headers
+from streams import Broken, end_process
+from streams.kafka import CHECK_BROKERS, make_producer
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+_POLL_S = 0.1
+_FULL_RETRY_S = 0.002
+_CLOSE_S = 5.0
+
+
+class Deliveries:
+    """Records that are awaited together. Made by `Outbox.open`; used by one task."""
+
+    __slots__ = ("__weakref__", "_arrived", "_handed", "_loop", "_waiter", "_wake", "last_offset", "timestamp_ms")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[["Deliveries"], None]) -> None:
+        self._loop = loop
+        self._wake = wake
+        self._handed = 0
+        self._arrived = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.last_offset = -1
+        """Offset of the last record delivered; says something only when all of them go to one partition."""
+        self.timestamp_ms = 0
+        """Timestamp that the last record got: the broker's own on a topic with LogAppendTime."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the broker has acknowledged every record so far."""
+        return self._arrived == self._handed
+
+    async def wait(self) -> None:
+        """Returns once the broker has acknowledged every record of the group; never when one fails."""
+        if self._arrived == self._handed:
+            return
+        if self._waiter is None or self._waiter.done():
+            self._waiter = self._loop.create_future()
+        # The last report may have come before the waiter stood: look again.
+        if self._arrived != self._handed:
+            await asyncio.wait((self._waiter,))
+
+    def hand(self, records: int) -> None:
+        """Counts records before they are sent: a report never comes before its record is counted."""
+        self._handed += records
+
+    def report(self, error: KafkaError | None, message: Message) -> None:
+        """Delivery report, in the outbox's thread."""
+        if error is not None:
+            end_process(
+                Broken(
+                    f"{message.topic()} did not take a record ({error.str()}).",
+                    "Check the brokers, the topic's settings and this user's right to write to it.",
+                )
+            )
+        self.last_offset = message.offset() or 0
+        self.timestamp_ms = message.timestamp()[1]
+        self._arrived += 1
+        if self._arrived == self._handed and self._waiter is not None:
+            self._wake(self)
+
+    def wake(self) -> None:
+        """Resumes who waits; on the loop."""
+        if self._waiter is not None and not self._waiter.done() and self.is_complete:
+            self._waiter.set_result(None)
+
+
+class Outbox:
+    """The one idempotent producer of a process, and the thread that hears of deliveries.
+
+    Calls come from the loop that made it. Delivery reports are gathered in the thread and handed to the loop once a
+    round, not once a record.
+    """
+
+    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._producer = make_producer(settings, error_cb=_on_error, logger=logging.getLogger("mandate.kafka"))
+        self._ready: list[Deliveries] = []
+        self._open: set[Deliveries] = set()
+        self._closing = False
+        self._thread = threading.Thread(target=self._hear, name="deliveries", daemon=True)
+        self._thread.start()
+
+    def open(self) -> Deliveries:
+        """A group of records to be awaited together."""
+        if len(self._open) > 64:
+            self._open = {group for group in self._open if not group.is_complete}
+        group = Deliveries(self._loop, self._ready.append)
+        self._open.add(group)
+        return group
+
+    def send(
+        self,
+        group: Deliveries,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: str | bytes | None,
+        partition: int = -1,
+        timestamp_ms: int = 0,
+        headers: Headers | None = None,
+    ) -> None:
+        """Hands over one record. partition -1: by the key (murmur2, as Java clients do). timestamp 0: wall clock.
+
+        Raises Broken when the record can't be sent at all, such as one larger than the broker takes.
+        """
+        group.hand(1)
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, group.report, None, timestamp_ms, list(headers or ()))
+            except BufferError:
+                # Bounded: a broker that takes nothing fails a delivery after delivery.timeout.ms, which ends us.
+                time.sleep(_FULL_RETRY_S)
+            except KafkaException as error:
+                group.hand(-1)
+                raise Broken(
+                    f"{topic} can't take a record of {len(value or b'')} bytes ({error.args[0].str()}).",
+                    "Check what the brokers and the topic allow (max.message.bytes).",
+                ) from error
+            else:
+                return
+
+    async def flush(self) -> None:
+        """Returns when everything handed over before the call is delivered."""
+        for group in list(self._open):
+            await group.wait()
+        self._open = {group for group in self._open if not group.is_complete}
+
+    def close(self) -> None:
+        """Sends what is left, for some seconds, and ends the thread."""
+        self._closing = True
+        self._thread.join(_POLL_S * 5)
+        self._producer.flush(_CLOSE_S)
+
+    def _hear(self) -> None:
+        while not self._closing:
+            self._producer.poll(_POLL_S)
+            if self._ready:
+                ready = self._ready[:]
+                del self._ready[: len(ready)]
+                try:
+                    self._loop.call_soon_threadsafe(_wake_all, ready)
+                except RuntimeError:  # the loop is closed: nobody waits any more
+                    return
+
+
+def _wake_all(groups: list[Deliveries]) -> None:
+    for group in groups:
+        group.wake()
+
+
+def _on_error(error: KafkaError) -> None:
+    # Brokers that come and go are librdkafka's business; a fatal error means that no guarantee holds any more.
+    if error.fatal():
+        end_process(Broken(f"The producer can't go on ({error.str()}).", CHECK_BROKERS))

@@ -1,0 +1,149 @@
+"""The real control worker between a real journal and real output topics."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Message
+
+from deploy.settings import Settings
+from schemas.codec import Codec
+from schemas.records import AgentRequest, Channel, DeadLetter, DeadLetterCode, Decision, RequestId, LeadId, AgentId
+from streams.registry import connect
+from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, eventually, worker
+
+pytestmark = pytest.mark.broker
+DECISIONS, DEAD_LETTERS = "permission.decisions", "dead.letters"
+
+
+@pytest.fixture(scope="module")
+def codec(stack: Settings) -> Codec:
+    return connect(stack)
+
+
+@pytest.fixture(scope="module")
+def journal(stack: Settings, codec: Codec) -> Journal:
+    return Journal(stack, codec)
+
+
+@pytest.fixture
+def running(stack: Settings, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker that judges all partitions, with a state directory of its own."""
+    with worker(stack.model_copy(update={"state_dir": tmp_path / "state"}), tmp_path) as started:
+        started.wait_ready(lambda partitions: len(partitions) == stack.partitions)
+        yield started
+
+
+def request(lead: str | None = None) -> AgentRequest:
+    lead = lead or f"lead-{uuid.uuid4()}"
+    return AgentRequest(
+        request_id=RequestId(f"request-{uuid.uuid4()}"),
+        lead_id=LeadId(lead),
+        agent_id=AgentId("agent-1"),
+        role="booking",
+        action="send_message",
+        channel=Channel.SMS,
+        requested_at=time.time_ns() // 1000,
+    )
+
+
+def answers(journal: Journal, codec: Codec, asked: AgentRequest, partition: int) -> list[tuple[Decision, Message]]:
+    decided = [(codec.decode(Decision, m.value()), m) for m in journal.records(DECISIONS, partition)]
+    return [(decision, m) for decision, m in decided if decision.request_id == asked.request_id]
+
+
+def test_a_decision_lies_on_the_partition_of_its_request_with_key_headers_and_journal_time(
+    running: WorkerProcess, journal: Journal, codec: Codec
+) -> None:
+    asked = request()
+    partition, offset = journal.append(asked)
+    ((decision, message),) = eventually(lambda: answers(journal, codec, asked, partition))
+    headers = dict(message.headers() or ())
+    assert (decision.position.partition, decision.position.offset) == (partition, offset)
+    assert message.key() == asked.lead_id.encode()
+    assert message.timestamp()[1] == decision.at // 1000
+    assert headers["ce_id"] == decision.decision_id.encode()
+    assert headers["ce_source"] == b"/mandate/control"
+    assert headers["ce_subject"] == asked.lead_id.encode()
+    assert headers["traceparent"].startswith(b"00-0af7651916cd43dd8448eb211c80319c")
+
+
+def test_a_record_that_is_no_entry_becomes_a_dead_letter_and_the_next_one_is_judged(
+    running: WorkerProcess, journal: Journal, codec: Codec
+) -> None:
+    before = journal.end(DEAD_LETTERS, 0)
+    asked = request()
+    partition, _ = journal.append(asked)
+    _, bad = journal.append_bytes(b"\x00garbage", "who?", partition, timestamp_ms=1_700_000_000_000)
+    after = request(asked.lead_id)
+    journal.append(after)
+    eventually(lambda: answers(journal, codec, after, partition))
+    letters = [codec.decode(DeadLetter, m.value()) for m in journal.records(DEAD_LETTERS, 0, before)]
+    (letter,) = [letter for letter in letters if letter.stage == "control"]
+    assert (letter.topic, letter.partition, letter.offset) == (JOURNAL, partition, bad)
+    assert (letter.key, letter.value, letter.code) == (b"who?", b"\x00garbage", DeadLetterCode.UNKNOWN_SCHEMA)
+    assert "traceparent" in letter.headers
+    assert letter.at == 1_700_000_000_000_000
+
+
+def test_time_goes_on_in_partitions_where_nothing_happens(
+    running: WorkerProcess, stack: Settings, journal: Journal
+) -> None:
+    starts = {number: journal.end(JOURNAL, number) for number in range(stack.partitions)}
+    for number, start in starts.items():
+        ticks = eventually(lambda number=number, start=start: list(journal.ticks(number, start))[1:])
+        assert abs(ticks[0].at / 1e6 - time.time()) < 10
+        assert ticks[0].at % 1000 == 0
+
+
+def test_a_worker_told_to_end_has_committed_what_it_answered(
+    running: WorkerProcess, journal: Journal, codec: Codec
+) -> None:
+    asked = request()
+    partition, offset = journal.append(asked)
+    eventually(lambda: answers(journal, codec, asked, partition))
+    began = time.monotonic()
+    assert running.terminate() == 0
+    assert time.monotonic() - began < 5
+    assert journal.committed(partition) > offset
+
+
+def test_state_lost_with_its_disk_comes_back_from_the_changelog_and_nothing_is_answered_again(
+    stack: Settings, tmp_path: Path, journal: Journal, codec: Codec
+) -> None:
+    first, second = (stack.model_copy(update={"state_dir": tmp_path / name}) for name in ("one", "two"))
+    asked = request()
+    with worker(first, tmp_path / "one") as killed:
+        killed.wait_ready(lambda partitions: len(partitions) == stack.partitions)
+        partition, _ = journal.append(asked)
+        eventually(lambda: answers(journal, codec, asked, partition))
+        time.sleep(0.5)  # its row is on the changelog too
+        killed.kill()
+    with worker(second, tmp_path / "two") as restored:
+        restored.wait_ready(lambda partitions: partition in partitions)
+        assert "restored" in restored.errors()
+        later = request(asked.lead_id)
+        journal.append(later)
+        eventually(lambda: answers(journal, codec, later, partition))
+        assert len(answers(journal, codec, asked, partition)) == 1
+
+
+def test_two_workers_on_one_machine_share_the_partitions_and_hand_them_over(
+    stack: Settings, tmp_path: Path, journal: Journal, codec: Codec
+) -> None:
+    settings = stack.model_copy(update={"data_dir": tmp_path / "data"})
+    with worker(settings, tmp_path / "one") as one, worker(settings, tmp_path / "two") as two:
+        shares = [
+            set(each.wait_ready(lambda partitions: 0 < len(partitions) < stack.partitions)) for each in (one, two)
+        ]
+        assert shares[0] | shares[1] == set(range(stack.partitions))
+        assert not shares[0] & shares[1]
+        directories = sorted(path.name for path in (tmp_path / "data" / "state").iterdir())
+        assert len(directories) == 2
+        assert two.terminate() == 0
+        one.wait_ready(lambda partitions: len(partitions) == stack.partitions, within_s=8)
+        asked = request()
+        partition, _ = journal.append(asked)
+        eventually(lambda: answers(journal, codec, asked, partition))
