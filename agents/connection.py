@@ -22,7 +22,7 @@ from agents.messages import abandoned, headers_of
 from agents.proposals import Proposal, Proposals
 from agents.registry import connect as connect_registry
 from agents.states import StateView
-from agents.tail import RevocationTail, Tail
+from agents.tail import RevocationTail, Tail, log
 from agents.verify import GrantVerifier
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
@@ -51,7 +51,8 @@ class Connection:
         self._config = config
         self.proposals = Proposals()
         self.is_open = False
-        self.trouble = ""
+        self._trouble = ""
+        self._ended = False
         self._is_lost = False
         self._unreported = ""
         self._states: StateView | None = None
@@ -59,13 +60,18 @@ class Connection:
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the connection, as far as is known; empty when nothing is."""
+        return self._trouble or (self._answers.trouble if self.is_open else "")
+
     def open(self) -> None:
         """Connect, once; returns when answers can't be missed and the revocation feed is known.
 
         Raises MandateUnavailable.
         """
         with self._lock:
-            if self._closed.is_set():
+            if self._ended:
                 raise MandateUnavailable("this client was closed: make a new one")
             if not self.is_open:
                 self._connect()
@@ -129,9 +135,8 @@ class Connection:
     def close(self) -> None:
         """End all waits, report unused late permits, and see everything acknowledged; MandateUnavailable if not."""
         with self._lock:
-            was_open, self.is_open = self.is_open, False
-            if self._closed.is_set() or not was_open:
-                self._closed.set()
+            was_open, self.is_open, self._ended = self.is_open, False, True
+            if not was_open:
                 return
         for permit in self.proposals.give_up_all("the client was closed"):
             self._abandon(permit, "the client was closed")
@@ -151,6 +156,8 @@ class Connection:
 
     def _connect(self) -> None:
         kafka = dict(self._config.kafka)
+        # First, because an idempotent producer needs half a second for its id; the rest goes on meanwhile.
+        self._producer = Producer({**_PRODUCER, **kafka}, logger=log)
         self.codec: Codec = connect_registry(self._config.registry)
         self._revocations = RevocationTail(kafka, self.codec)
         self.verifier = GrantVerifier(
@@ -164,7 +171,6 @@ class Connection:
         except BaseException:
             self._answers.stop()
             raise
-        self._producer = Producer({**_PRODUCER, **kafka})
         self._poller = threading.Thread(target=self._poll, name="mandate producer", daemon=True)
         self._poller.start()
 
@@ -185,7 +191,7 @@ class Connection:
     def _abandon(self, permit: Decision, why: str) -> None:
         def check(sent: "Future[None]") -> None:
             if error := sent.exception():
-                self._unreported = self.trouble = f"a permit could not be reported as abandoned ({error})"
+                self._unreported = self._trouble = f"a permit could not be reported as abandoned ({error})"
 
         self.tell(abandoned(permit, why, self._config.now())).add_done_callback(check)
 
@@ -204,7 +210,7 @@ class Connection:
                 self._take_decision(self.codec.decode(Decision, value))
         except CodecError as error:
             # Whose answer it was can't be known; its waiter is told when its time is over.
-            self.trouble = f"a record of {message.topic()} could not be read ({error})"
+            self._trouble = f"a record of {message.topic()} could not be read ({error})"
 
     def _take_decision(self, decision: Decision) -> None:
         if self.proposals.awaits(decision.request_id):
@@ -217,5 +223,5 @@ class Connection:
             taker(record)
 
     def _lost(self, error: Exception) -> None:
-        self._is_lost, self.trouble = True, str(error)
+        self._is_lost, self._trouble = True, str(error)
         self.proposals.give_up_all(self.trouble)

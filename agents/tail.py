@@ -1,5 +1,6 @@
 """Reads whole topics without a group, in a thread: nothing is committed, nothing is shared out."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -11,8 +12,11 @@ from agents.feed import RevocationFeed
 from schemas.codec import Codec, CodecError
 from schemas.records import Revocation
 
+log = logging.getLogger("mandate.agents")
+log.addHandler(logging.NullHandler())  # what librdkafka says; the agent's own logging may want it
+
 REVOCATIONS = "permission.revocations"
-_METADATA_S = 15.0
+_METADATA_S = 10.0
 _POLL_S = 0.1
 _JOIN_S = 10.0
 # librdkafka goes on by itself after these; what is late because of them shows as an answer that does not come
@@ -41,6 +45,7 @@ class Tail:
     """A consumer of all partitions of some topics, in a thread of its own.
 
     start: "beginning", or "end": what is produced after `begin` returned is read, nothing before it.
+    trouble: the last error while there is one that librdkafka gets over by itself, else empty.
     take: called with each record, in the thread. lost: called once when the tail ends by a failure; a record that
     `take` raises for is one.
     """
@@ -63,11 +68,12 @@ class Tail:
         self._caught_up = threading.Event()
         self._behind: set[tuple[str, int]] = set()
         self._consumer: Consumer | None = None
+        self.trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"mandate {topics[0]}", daemon=True)
 
     def begin(self) -> None:
         """Fix where to start and read on from there; MandateUnavailable when that can't be found out."""
-        self._consumer = Consumer({**_CONSUMER, **self._kafka})
+        self._consumer = Consumer({**_CONSUMER, **self._kafka, "error_cb": self._note}, logger=log)
         try:
             places = [place for topic in self._topics for place in self._places(self._consumer, topic)]
         except BaseException:
@@ -96,9 +102,12 @@ class Tail:
                 place.offset = _end(consumer, place) if at_end else OFFSET_BEGINNING
         except KafkaException as error:
             raise MandateUnavailable(
-                f"Kafka does not answer ({error.args[0].str()}): check its address and credentials"
+                f"Kafka does not answer ({self.trouble or error.args[0].str()}): check its address and credentials"
             ) from error
         return places
+
+    def _note(self, error: KafkaError) -> None:
+        self.trouble = error.str()
 
     def _run(self) -> None:
         assert self._consumer is not None
@@ -114,6 +123,8 @@ class Tail:
 
     def _readable(self, message: Message) -> bool:
         error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            self.trouble = ""
         if error is None:
             return True
         if error.code() == KafkaError._PARTITION_EOF:
@@ -167,12 +178,14 @@ def partition_count(consumer: Consumer, topic: str) -> int:
 
 
 def _count_partitions(kafka: Mapping[str, str | int], topic: str) -> int:
-    consumer = Consumer({**_CONSUMER, **kafka})
+    trouble: list[str] = []
+    config = {**_CONSUMER, **kafka, "error_cb": lambda error: trouble.append(error.str())}
+    consumer = Consumer(config, logger=log)
     try:
         return partition_count(consumer, topic)
     except KafkaException as error:
         raise MandateUnavailable(
-            f"Kafka does not answer ({error.args[0].str()}): check its address and credentials"
+            f"Kafka does not answer ({(trouble or [error.args[0].str()])[-1]}): check its address and credentials"
         ) from error
     finally:
         consumer.close()

@@ -6,7 +6,6 @@ Both are derived from the facts within the entry that changes them. A mode restr
 from processors.draft import Draft
 from schemas.records import Channel, ConversationId, DirectiveType, Fact, ReasonCode, SpeechMode
 
-
 _WIDTH = tuple(SpeechMode)
 """Modes from the widest to the narrowest, as the schema lists them."""
 

@@ -53,7 +53,9 @@ def scoped(name: str, conversation_id: ConversationId | None) -> str:
 class Draft:
     """A lead's row being changed by one entry."""
 
-    def __init__(self, state: LeadState, entry: JournalEntry, position: Position, court: Court, law: Law | None) -> None:
+    def __init__(
+        self, state: LeadState, entry: JournalEntry, position: Position, court: Court, law: Law | None
+    ) -> None:
         self.base = state
         self.entry = entry
         self.position = position

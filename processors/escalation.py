@@ -96,7 +96,9 @@ def _suspend(draft: Draft) -> None:
     for case in draft.get("cases"):
         for action in case.suspended:
             by_action.setdefault(action, []).append(case.cause)
-    for name in [n for n in draft.facts if n.startswith("suspended.") and n.removeprefix("suspended.") not in by_action]:
+    for name in [
+        n for n in draft.facts if n.startswith("suspended.") and n.removeprefix("suspended.") not in by_action
+    ]:
         draft.drop_fact(name)
     for action in sorted(by_action):
         draft.set_fact(f"suspended.{action}", ",".join(sorted(by_action[action])))

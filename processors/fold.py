@@ -64,9 +64,7 @@ _HANDLERS: dict[EntryKind, Callable[[Draft, Any], None]] = {
 """What folds each kind of entry. POLICY and TICK concern the partition; a lead only sees a tick's time."""
 
 
-def step(
-    state: LeadState | None, entry: JournalEntry, position: Position, court: Court, law: Law | None
-) -> Change:
+def step(state: LeadState | None, entry: JournalEntry, position: Position, court: Court, law: Law | None) -> Change:
     """Folds one entry into its lead.
 
     state: the lead's row, None for a lead never seen. law: the policy in force at the entry. An entry at or below the

@@ -97,8 +97,7 @@ def revoke_changed(draft: Draft, dirty: set[str]) -> None:
         changed = tuple(
             now
             for fact in permission.read_set
-            if fact.name in dirty
-            and ((now := draft.ref(fact.name)).version, now.offset) != (fact.version, fact.offset)
+            if fact.name in dirty and ((now := draft.ref(fact.name)).version, now.offset) != (fact.version, fact.offset)
         )
         if changed:
             revoke(draft, permission, _why(changed), f"{changed[0].name} changed", changed)

@@ -65,8 +65,8 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """Judges a request on a state at a time.
 
-    attempts: to reach the lead; facts: its facts, both as they stand now. defer_deadline: of a request that waits already; it
-    is never moved.
+    attempts: to reach the lead; facts: its facts, both as they stand now. defer_deadline: of a request that
+    waits already; it is never moved.
     """
     if law is None:
         return refuse(CriterionName.GOVERNANCE, ReasonCode.NO_POLICY, "No approved policy is in force.")
@@ -76,9 +76,7 @@ def judge(
         return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ROLE, f"The policy knows no role {request.role!r}.")
     hearing = Hearing(request, attempts, facts, now, law, first_heard_at)
     findings = [
-        finding
-        for rule in law.rules_for(request.action, request.role)
-        if (finding := _ask(hearing, rule)) is not None
+        finding for rule in law.rules_for(request.action, request.role) if (finding := _ask(hearing, rule)) is not None
     ]
     return _conclude(hearing, findings, defer_deadline)
 

@@ -71,5 +71,5 @@ def _bounded_segments(state: LeadState) -> tuple[Segment, ...]:
     """Newest segments, and of the older ones those that a fact rests on."""
     rested_on = {segment for fact in state.facts.values() for segment in fact.evidence}
     free = [s for s in state.segments if s.segment_id not in rested_on]
-    excess = set(s.segment_id for s in free[: len(state.segments) - MAX_SEGMENTS])
+    excess = {s.segment_id for s in free[: len(state.segments) - MAX_SEGMENTS]}
     return tuple(s for s in state.segments if s.segment_id not in excess)

@@ -150,7 +150,9 @@ class Offline:
         """Dead letters of what waited too long; of all that waits when there is no more input."""
         over = [w for w in self._waiting if now is None or w.deadline <= now]
         self._waiting = [w for w in self._waiting if w not in over]
-        message = "no lead is known for this call: send the lead id with the event, or an event that ties the call to it"
+        message = (
+            "no lead is known for this call: send the lead id with the event, or an event that ties the call to it"
+        )
         return [self._dead(w.line, DeadLetterCode.UNRESOLVED_LEAD, message, w.source) for w in over]
 
     # --- fold

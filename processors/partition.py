@@ -18,7 +18,6 @@ from processors.fold import due_at, step
 from processors.ids import derive
 from processors.law import Law, compile_law
 from processors.policy import PolicyError
-from schemas.rows import decode_row, encode_row
 from schemas.records import (
     EntryKind,
     JournalEntry,
@@ -34,6 +33,7 @@ from schemas.records import (
     RevocationScope,
     TimeUs,
 )
+from schemas.rows import decode_row, encode_row
 
 PARTITION_KEY = b"p"
 POLICIES_KEY = b"y"
@@ -55,7 +55,7 @@ class Rows(Protocol):
         """All rows whose key starts with a prefix; read once, when the partition is taken over."""
 
 
-class Gap(Exception):
+class Gap(Exception):  # noqa: N818 - it is the journal's word for it
     """Entries are missing between the last one applied and this one.
 
     The process must end before it acknowledges anything; the restart reads again. An operator sees this when a
@@ -118,14 +118,17 @@ class Partition:
         writes += [(LEAD_PREFIX + lead.encode(), encode_row(state)) for lead, state in self._dirty.items()]
         writes += later
         if self._applied_dirty and self._applied is not None:
-            writes.append((PARTITION_KEY, encode_row(PartitionState(partition=self.number, applied_offset=self._applied))))
+            writes.append(
+                (PARTITION_KEY, encode_row(PartitionState(partition=self.number, applied_offset=self._applied)))
+            )
         self._policy_writes, self._dirty, self._applied_dirty = [], {}, False
         self._trim_cache()
         return writes
 
     def _timer_writes(self) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
         """Timer rows that moved: to an earlier time, written before the leads; to a later one, after them."""
-        earlier, later = [], []
+        earlier: list[tuple[bytes, bytes]] = []
+        later: list[tuple[bytes, bytes]] = []
         for lead_id in sorted(self._touched):
             due, written = self._due.get(lead_id, NEVER), self._written_due.get(lead_id, NEVER)
             if due != written:

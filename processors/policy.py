@@ -126,7 +126,8 @@ class WithinAuthority(Model):
 
 
 Check = Annotated[
-    FactIn | FactNotIn | FactAbsent | FactPresent | IntentConfirmed | Simple | WithinAuthority, Field(discriminator="kind")
+    FactIn | FactNotIn | FactAbsent | FactPresent | IntentConfirmed | Simple | WithinAuthority,
+    Field(discriminator="kind"),
 ]
 
 
@@ -281,7 +282,9 @@ class Bundle(Model):
             if role != "*" and role not in self.roles
         ]
         ids = [rule.id for rule in self.rules]
-        problems += [f"rule {rule_id}: stands more than once" for rule_id in sorted({i for i in ids if ids.count(i) > 1})]
+        problems += [
+            f"rule {rule_id}: stands more than once" for rule_id in sorted({i for i in ids if ids.count(i) > 1})
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -78,7 +78,13 @@ def judge_due(draft: Draft) -> None:
 
 def _judge_deferral(draft: Draft, deferral: Deferral) -> None:
     judgement = judge(
-        deferral.request, draft.get("attempts"), draft.facts, draft.now, draft.law, deferral.deferred_at, deferral.deadline
+        deferral.request,
+        draft.get("attempts"),
+        draft.facts,
+        draft.now,
+        draft.law,
+        deferral.deferred_at,
+        deferral.deadline,
     )
     if judgement.verdict is Verdict.DEFER and judgement.wait is not None:
         again = msgspec.structs.replace(
@@ -162,7 +168,8 @@ def _decide(
         single_use=permission.single_use if permission else False,
         obligations=permission.obligations if permission else (),
         speech_mode=speech_mode_of(draft, request.conversation_id),
-        policy_version=draft.law.bundle.version if draft.law else "", policy_digest=draft.law.digest if draft.law else "",
+        policy_version=draft.law.bundle.version if draft.law else "",
+        policy_digest=draft.law.digest if draft.law else "",
         read_set=judgement.read_set, position=draft.position, requested_at=request.requested_at, at=draft.now,
         traceparent=draft.entry.traceparent,
     )  # fmt: skip

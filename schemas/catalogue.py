@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from schemas.records import Record
 from schemas import records
+from schemas.records import Record
 
 DAY_MS = 86_400_000
 FOREVER = -1

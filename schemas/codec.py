@@ -108,7 +108,7 @@ def decode(record: type[R], data: bytes, writer: Any = None) -> R:
     stream = io.BytesIO(data)
     reader = _parsed(record.__name__)
     try:
-        plain = fastavro.schemaless_reader(stream, writer or reader, reader if writer else None)
+        plain: Any = fastavro.schemaless_reader(stream, writer or reader, reader if writer else None)
     except Exception as error:  # fastavro raises a dozen types on hostile bytes; all mean the same here
         raise CodecError(
             records.DeadLetterCode.NOT_AVRO, f"not a {record.__name__} in Avro ({type(error).__name__}: {error})"
@@ -147,7 +147,7 @@ class Codec:
         if data is None or len(data) < _PREFIX.size or data[:1] != MAGIC:
             raise CodecError(
                 records.DeadLetterCode.NOT_AVRO,
-                "no Confluent wire prefix (a zero byte and a 4-byte schema id): serialize with a registry-aware serializer",
+                "no Confluent wire prefix (a zero byte, a 4-byte schema id): use a registry-aware serializer",
             )
         if len(data) > MAX_BYTES:
             raise CodecError(records.DeadLetterCode.TOO_LARGE, f"{len(data)} bytes; at most {MAX_BYTES} are taken")

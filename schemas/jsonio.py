@@ -105,7 +105,7 @@ def _read_record(schema: dict[str, Any], value: Any, where: str) -> dict[str, An
 
 def _narrow_body(fields: dict[str, Any], value: dict[str, Any], where: str) -> None:
     try:
-        body = codec.BODY_TYPES[records.EntryKind(value.get("kind"))]
+        body = codec.BODY_TYPES[records.EntryKind(str(value.get("kind")))]
     except (ValueError, KeyError) as error:
         raise JsonError(f"{where}.kind: {value.get('kind')!r} is not a kind of entry") from error
     fields["body"] = {**fields["body"], "type": f"{NAMESPACE}.{body.__name__}"}

@@ -34,8 +34,11 @@ def encode_row(value: Record) -> bytes:
 def decode_row(record: type[R], data: bytes) -> R:
     """A record from its row; raises RowError."""
     if data[:1] != FORMAT:
-        raise RowError(f"a {record.__name__} row in format {data[:1].hex() or 'none'}, this release reads {FORMAT.hex()}")
+        raise RowError(
+            f"a {record.__name__} row in format {data[:1].hex() or 'none'}, this release reads {FORMAT.hex()}"
+        )
     try:
-        return _decoder(record).decode(memoryview(data)[1:])
+        found: R = _decoder(record).decode(memoryview(data)[1:])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RowError(f"a {record.__name__} row can't be read: {error}") from error
+    return found

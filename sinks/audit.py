@@ -15,21 +15,19 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from confluent_kafka import Message
+from typing import TYPE_CHECKING, NamedTuple
 
 from processors.ids import derive
 from schemas import headers
-from schemas.catalogue import TOPIC_OF, TOPICS
+from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
-from schemas.records import AuditCheckpoint
+from schemas.records import AuditCheckpoint, Record
 from sinks.columns import Row, row_maker
 from sinks.complete import completeness
 from sinks.consume import Place, Reader, Stop
 from sinks.lake import AUDITED, Commit, LandingTable, Span, open_catalog
 from streams.clock import make_clock
-from streams.kafka import Sender, make_producer
+from streams.kafka import Consumed, Sender, make_producer
 from streams.registry import connect
 
 if TYPE_CHECKING:
@@ -62,6 +60,13 @@ def serve(
         sink.close()
 
 
+class _Audited(NamedTuple):
+    """How a topic's records become rows."""
+
+    record: type[Record]
+    columns_of: Callable[[Record], Row]
+
+
 @dataclass(slots=True)
 class _Pending:
     """Rows of one table that are not committed yet."""
@@ -80,7 +85,7 @@ class AuditSink:
 
     def __init__(self, settings: "Settings", *, skip_lost: bool) -> None:
         catalog = open_catalog(settings)
-        self._reader = Reader(settings, NAME, AUDITED)
+        self._reader = Reader(settings, NAME, tuple(AUDITED))
         cluster_id = self._reader.cluster_id()
         self._tables = {topic: LandingTable(catalog, topic, cluster_id) for topic in AUDITED}
         stored = {
@@ -91,7 +96,7 @@ class AuditSink:
         self._codec: Codec = connect(settings)
         self._clock = make_clock(settings)
         self._sender = Sender(make_producer(settings, **{"client.id": NAME}))
-        self._makers = {topic: row_maker(TOPICS[topic].value) for topic in AUDITED}  # type: ignore[arg-type]
+        self._audited = {topic: _Audited(value, row_maker(value)) for topic, value in AUDITED.items()}
         self._ingested_by = f"{NAME}@{socket.gethostname()}"
         self._pending: dict[str, _Pending] = {}
         self._bytes = 0
@@ -138,25 +143,24 @@ class AuditSink:
     def _full(self) -> bool:
         return self._bytes >= _MAX_BYTES or sum(len(p.rows) for p in self._pending.values()) >= _MAX_ROWS
 
-    def _take(self, message: Message) -> None:
-        topic, value = message.topic(), message.value()
-        key = message.key()
+    def _take(self, message: Consumed) -> None:
+        topic, partition, offset, key, value, _, timestamp_ms = message
         row: Row = {
             "_topic": topic,
-            "_partition": message.partition(),
-            "_offset": message.offset(),
-            "_timestamp": message.timestamp()[1] * 1000,
+            "_partition": partition,
+            "_offset": offset,
+            "_timestamp": timestamp_ms * 1000 if timestamp_ms is not None else None,
             "_key": key.decode("utf-8", "replace") if key is not None else None,
             "_ingested_by": self._ingested_by,
         }
+        audited = self._audited[topic]
         try:
             if value is not None:
-                record = self._codec.decode(TOPICS[topic].value, value)  # type: ignore[type-var]
-                row |= self._makers[topic](record)
-                self._clock.observe(record.at)
+                record = self._codec.decode(audited.record, value)
+                row |= audited.columns_of(record)
         except CodecError as error:
             row |= {"_error": str(error)[:500], "_raw": value}
-        self._pending.setdefault(topic, _Pending()).add(row, message.partition(), message.offset())
+        self._pending.setdefault(topic, _Pending()).add(row, partition, offset)
         self._bytes += len(value or b"")
 
     def _announce(self, commit: Commit) -> None:

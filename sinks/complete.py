@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from schemas.catalogue import TOPICS
-from sinks.consume import Place, places_of, watermarks
+from sinks.consume import Place, place_of, places_of, watermarks
 from sinks.lake import AUDITED, load_table, open_catalog
 from streams import Broken
-from streams.kafka import checked, make_consumer
+from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -118,19 +118,17 @@ def _held_offsets(consumer: Consumer, marks: dict[Place, tuple[int, int]]) -> di
         messages = consumer.consume(5000, _POLL_S)
         silent = 0 if messages else silent + 1
         for message in messages:
-            record = checked(message)
-            place = Place(message.topic(), message.partition())
-            if record is not None and record.offset() < marks[place][1]:
-                held[place].append(record.offset())
-            elif record is not None or message.error().code() == KafkaError._PARTITION_EOF:
+            place, offset = place_of(message), message.offset() or 0
+            if at_end(message):
                 behind.discard(place)
+            elif checked(message) is not None and offset < marks[place][1]:
+                held[place].append(offset)
     consumer.unassign()
     if behind:
-        raise Broken(f"{min(behind).topic} could not be read to its end: check the brokers")
+        raise Broken(f"{min(behind).topic} could not be read to its end.", CHECK_BROKERS)
     return held
 
 
 def _no_rows() -> pa.Table:
-    return pa.table(
-        {"_partition": pa.array([], pa.int32()), "_offset": pa.array([], pa.int64()), "_error": pa.array([], pa.string())}
-    )
+    columns = {"_partition": pa.int32(), "_offset": pa.int64(), "_error": pa.string()}
+    return pa.schema(columns.items()).empty_table()

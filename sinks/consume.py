@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams import Broken
-from streams.kafka import checked, make_consumer, partition_count
+from streams.kafka import CHECK_BROKERS, Consumed, at_end, checked, consumed, make_consumer, partition_count
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -73,16 +74,16 @@ class Reader:
         """Id of the Kafka cluster: offsets mean nothing on another one."""
         return str(self._consumer.list_topics(timeout=_BROKER_S).cluster_id)
 
-    def read(self, limit: int, timeout_s: float) -> list[Message]:
+    def read(self, limit: int, timeout_s: float) -> list[Consumed]:
         """Up to `limit` records, in order within a partition; what came within the time, maybe nothing."""
         records = []
         for message in self._consumer.consume(limit, timeout_s):
-            record = checked(message)
-            if record is not None:
-                self._behind.add(Place(record.topic(), record.partition()))
+            if checked(message) is not None:
+                record = consumed(message)
+                self._behind.add(Place(record.topic, record.partition))
                 records.append(record)
-            elif message.error().code() == KafkaError._PARTITION_EOF:
-                self._behind.discard(Place(message.topic(), message.partition()))
+            elif at_end(message):
+                self._behind.discard(place_of(message))
         return records
 
     def close(self) -> None:
@@ -96,12 +97,14 @@ class Reader:
         if stored > high:
             raise Broken(
                 f"{place.topic}[{place.partition}] ends at {high}, but {stored} was to be read next: "
-                "the topic was made anew or lost records; use a new store, or bring the records back"
+                "the topic was made anew or lost records.",
+                "Use a new store, or bring the records back.",
             )
         if stored < low and not skip_lost:
             raise Broken(
                 f"{place.topic}[{place.partition}] begins at {low}, but {stored} was to be read next: "
-                f"retention removed {low - stored} records unread; --skip-lost goes on without them"
+                f"retention removed {low - stored} records unread.",
+                "To go on without them, use --skip-lost.",
             )
         return max(stored, low)
 
@@ -113,15 +116,16 @@ class Tail:
     judgement rests on is then as new as the record that is judged.
     """
 
-    def __init__(self, settings: "Settings", name: str, handlers: Mapping[str, Callable[[Message], None]]) -> None:
+    def __init__(self, settings: "Settings", name: str, handlers: Mapping[str, Callable[[Consumed], None]]) -> None:
         self._handlers = handlers
+        self._admin = AdminClient(settings.client_config())
         self._consumer = make_consumer(settings, f"mandate-{name}", **{"enable.partition.eof": True})
         self._next = dict.fromkeys(places_of(self._consumer, tuple(handlers)), 0)
         self._consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in self._next])
 
     def catch_up(self) -> None:
         """Handles all there is now; Broken when the broker does not deliver it."""
-        goals = {place: watermarks(self._consumer, place)[1] for place in self._next}
+        goals = self._ends()
         silent = 0
         while silent < _PATIENCE_POLLS:
             if all(self._next[place] >= goal for place, goal in goals.items()):
@@ -130,20 +134,34 @@ class Tail:
             for message in messages:
                 self._take(message)
             silent = 0 if messages else silent + 1
-        raise Broken(f"{', '.join(self._handlers)} could not be read to the end: check the brokers")
+        raise Broken(f"{', '.join(self._handlers)} could not be read to the end.", CHECK_BROKERS)
 
     def close(self) -> None:
         """Leaves the broker."""
         self._consumer.close()
 
+    def _ends(self) -> dict[Place, int]:
+        # Asked on a connection of its own: on the consumer's it would wait behind a fetch that waits for records.
+        asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._next}
+        try:
+            answers = self._admin.list_offsets(asked, request_timeout=_BROKER_S)
+            return {Place(of.topic, of.partition): answer.result().offset for of, answer in answers.items()}
+        except KafkaException as error:
+            raise Broken(f"the ends of {', '.join(self._handlers)} can't be read ({error}).", CHECK_BROKERS) from error
+
     def _take(self, message: Message) -> None:
-        record = checked(message)
-        if record is not None:
-            self._handlers[record.topic()](record)
-            self._next[Place(record.topic(), record.partition())] = record.offset() + 1
-        elif message.error().code() == KafkaError._PARTITION_EOF:
-            place = Place(message.topic(), message.partition())
-            self._next[place] = max(self._next[place], message.offset())
+        if checked(message) is not None:
+            record = consumed(message)
+            self._handlers[record.topic](record)
+            self._next[Place(record.topic, record.partition)] = record.offset + 1
+        elif at_end(message):
+            place = place_of(message)
+            self._next[place] = max(self._next[place], message.offset() or 0)
+
+
+def place_of(message: Message) -> Place:
+    """Where a message, or the mark of a partition's end, comes from."""
+    return Place(message.topic() or "", message.partition() or 0)
 
 
 def places_of(consumer: Consumer, topics: tuple[str, ...]) -> tuple[Place, ...]:
@@ -156,7 +174,7 @@ def watermarks(consumer: Consumer, place: Place) -> tuple[int, int]:
     try:
         found: tuple[int, int] | None = consumer.get_watermark_offsets(TopicPartition(*place), timeout=_BROKER_S)
     except KafkaException as error:
-        raise Broken(f"the offsets of {place.topic} can't be read ({error}): check the brokers") from error
+        raise Broken(f"the offsets of {place.topic} can't be read ({error}).", CHECK_BROKERS) from error
     if found is None:
-        raise Broken(f"the offsets of {place.topic} did not come within {_BROKER_S:g} s: check the brokers")
+        raise Broken(f"the offsets of {place.topic} did not come within {_BROKER_S:g} s.", CHECK_BROKERS)
     return found

@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Message
-
 from agents.feed import RevocationFeed
 from agents.verify import GrantVerifier, Refusal
 from schemas.catalogue import TOPIC_OF
@@ -30,7 +28,7 @@ from sinks.crm_store import CrmStore, Writes
 from sinks.policies import PolicyBook, approvers_of
 from streams import Broken
 from streams.clock import make_clock
-from streams.kafka import Sender, make_producer
+from streams.kafka import Consumed, Sender, make_producer
 from streams.registry import connect
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ class CrmSink:
 
     def run(self, stop: Stop, once: bool) -> int:
         """The loop; see the module's text for its order."""
-        done, pending, patience = 0, list[Message](), _Patience(once)
+        done, pending, patience = 0, list[Consumed](), _Patience(once)
         while not stop.requested:
             pending = pending or self._reader.read(_BATCH, _POLL_S)
             if not pending:
@@ -121,28 +119,28 @@ class CrmSink:
         self._tail.close()
         self.store.close()
 
-    def _deal_with(self, messages: list[Message]) -> list[Message]:
+    def _deal_with(self, messages: list[Consumed]) -> list[Consumed]:
         """Deals with a batch in one transaction; returns what must wait, and what lies behind it."""
-        rest: list[Message] = []
+        rest: list[Consumed] = []
         reached: dict[Place, int] = {}
         blocked: set[Place] = set()
         with self.store.transaction() as writes:
             for message in messages:
-                place = Place(message.topic(), message.partition())
+                place = Place(message.topic, message.partition)
                 if place in blocked or not self._settle(writes, message, place):
                     blocked.add(place)
                     rest.append(message)
                 else:
-                    reached[place] = message.offset() + 1
+                    reached[place] = message.offset + 1
             for place, after in reached.items():
                 writes.advance(place, self._next[place], after)
         self._next.update(reached)
         return rest
 
-    def _settle(self, writes: Writes, message: Message, place: Place) -> bool:
+    def _settle(self, writes: Writes, message: Consumed, place: Place) -> bool:
         """Whether the record is dealt with; False when it must wait for the revocation feed."""
         try:
-            update = self._codec.decode(CrmUpdate, message.value())
+            update = self._codec.decode(CrmUpdate, message.value)
         except CodecError as error:
             writes.owe(dead_letter(self._codec, message, error, self._clock.now()))
             return True
@@ -160,7 +158,7 @@ class CrmSink:
             refusal = not_writable(writes.owner_of(update.external_id), writes.user_of(grant_id), update)
         kept = writes.upsert(update) if refusal is None else []
         result = result_of(update, refusal, kept, self._clock.now())
-        writes.record(update, digest, result, grant_id if refusal is None else None, place, message.offset())
+        writes.record(update, digest, result, grant_id if refusal is None else None, place, message.offset)
         writes.owe(answer(self._codec, result, digest, message))
         return True
 
@@ -177,18 +175,18 @@ class CrmSink:
             self._sender.flush()
             self.store.settle([number for number, _ in owed])
 
-    def _take_revocation(self, message: Message) -> None:
-        if message.value() is None:  # a tombstone of compaction: whatever it named is long over
+    def _take_revocation(self, message: Consumed) -> None:
+        if message.value is None:  # a tombstone of compaction: whatever it named is long over
             return
         try:
-            self._feed.observe(self._codec.decode(Revocation, message.value()), message.partition())
+            self._feed.observe(self._codec.decode(Revocation, message.value), message.partition)
         except CodecError as error:
-            self._feed.lose(message.partition(), error)
+            self._feed.lose(message.partition, error)
 
-    def _take_activation(self, message: Message) -> None:
-        place = f"{ACTIVATIONS}[{message.partition()}]@{message.offset()}"
+    def _take_activation(self, message: Consumed) -> None:
+        place = f"{ACTIVATIONS}[{message.partition}]@{message.offset}"
         try:
-            activation = self._codec.decode(PolicyActivation, message.value())
+            activation = self._codec.decode(PolicyActivation, message.value)
         except CodecError as error:
             _say(f"{place} is no activation and is not used: {error}")
             return
@@ -209,10 +207,10 @@ class _Patience:
         now = time.monotonic()
         self._since = self._since or now
         if self._once and now - self._since > _ONCE_PATIENCE_S:
-            raise Broken(f"an update can't be judged, {reason}: check that control runs")
+            raise Broken(f"An update can't be judged: {reason}.", "Check that control runs.")
         if now - self._since > 1 and now - self._said > _SAY_AGAIN_S:
             self._said = now
-            _say(f"an update waits, {reason}: check that control runs")
+            _say(f"an update waits: {reason}. Check that control runs.")
         time.sleep(_POLL_S)
 
     def over(self) -> None:

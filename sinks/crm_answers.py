@@ -1,7 +1,5 @@
 """What the CRM sink says about an update: its result, or a dead letter where the bytes can't be read."""
 
-from confluent_kafka import Message
-
 from agents.verify import Refusal
 from processors.ids import derive
 from schemas import headers
@@ -9,6 +7,7 @@ from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.records import CrmResult, CrmUpdate, CrmWriteResult, DeadLetter, LeadId, ReasonCode, TimeUs
 from sinks.crm_store import Outgoing, storable
+from streams.kafka import Consumed
 
 SOURCE, STAGE = "/mandate/sinks/crm", "crm-sink"
 _MAX_TEXT = 500
@@ -43,7 +42,7 @@ def not_writable(owner: str | None, user: str | None, update: CrmUpdate) -> Refu
     return None
 
 
-def answer(codec: Codec, result: CrmResult, digest: str, message: Message) -> Outgoing:
+def answer(codec: Codec, result: CrmResult, digest: str, source: Consumed) -> Outgoing:
     """The result as a record to send. digest: of the update; the same update has the same event id."""
     event = headers.cloud_event(
         result,
@@ -51,21 +50,21 @@ def answer(codec: Codec, result: CrmResult, digest: str, message: Message) -> Ou
         source=SOURCE,
         subject=result.lead_id,
         at=result.at,
-        traceparent=headers.trace_of(message.headers()),
+        traceparent=headers.trace_of(source.headers),
     )
     return Outgoing(TOPIC_OF[CrmResult], result.lead_id.encode(), codec.encode(result), event, result.at // 1000)
 
 
-def dead_letter(codec: Codec, message: Message, error: CodecError, at: TimeUs) -> Outgoing:
+def dead_letter(codec: Codec, source: Consumed, error: CodecError, at: TimeUs) -> Outgoing:
     """A record that is no update, whole."""
     letter = DeadLetter(
-        dead_letter_id=derive("dead-letter", message.topic(), message.partition(), message.offset()),
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=message.offset(),
-        key=message.key(),
-        value=message.value(),
-        headers={name: value or b"" for name, value in message.headers() or ()},
+        dead_letter_id=derive("dead-letter", source.topic, source.partition, source.offset),
+        topic=source.topic,
+        partition=source.partition,
+        offset=source.offset,
+        key=source.key,
+        value=source.value,
+        headers={name: value or b"" for name, value in source.headers},
         code=error.code,
         error=storable(str(error), _MAX_TEXT),
         stage=STAGE,

@@ -11,7 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -22,7 +33,6 @@ from sinks.consume import Place
 from streams import Broken
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_TEXT = 500
 
 
 class Outgoing(NamedTuple):
@@ -102,24 +112,25 @@ class Writes:
 
     def known(self, digest: str) -> bool:
         """Whether this very update was dealt with before."""
-        return self._scalar(select(t.updates.c.digest).where(t.updates.c.digest == digest)) is not None
+        return self._find(_KNOWN, digest) is not None
 
     def user_of(self, grant_id: str) -> str | None:
         """Id of the update that used up a grant."""
-        return self._scalar(select(t.updates.c.update_id).where(t.updates.c.used_grant_id == grant_id))
+        return self._find(_USER, grant_id)
 
     def owner_of(self, external_id: str) -> str | None:
-        """Lead of a CRM record."""
-        return self._scalar(select(t.leads.c.lead_id).where(t.leads.c.external_id == external_id))
+        """Lead of a CRM record; None when there is no such record yet."""
+        return self._find(_OWNER, external_id)
 
     def upsert(self, change: CrmUpdate) -> list[str]:
         """Writes the fields; returns those that already held a newer value and kept it."""
-        moment = _moment(change.at)
-        self._touch_lead(change, moment)
-        rows = self._connection.execute(
-            select(t.fields.c.field, t.fields.c.effective_offset).where(t.fields.c.external_id == change.external_id)
-        )
-        held = {row.field: row.effective_offset for row in rows}
+        moment, record = _moment(change.at), change.external_id
+        if self.owner_of(record) is None:
+            lead = {"external_id": record, "lead_id": change.lead_id, "created_at": moment, "updated_at": moment}
+            self._connection.execute(_NEW_LEAD, lead)
+        else:
+            self._connection.execute(_TOUCH_LEAD, {"of": record, "updated_at": moment})
+        held = {row.field: row.effective_offset for row in self._connection.execute(_HELD, {"of": record})}
         kept = sorted(name for name in change.fields if held.get(name, -1) > change.effective_offset)
         for name in sorted(change.fields.keys() - set(kept)):
             values = {
@@ -128,67 +139,64 @@ class Writes:
                 "update_id": change.update_id,
                 "updated_at": moment,
             }
-            key = {"external_id": change.external_id, "field": name}
-            self._put(t.fields, key, values, exists=name in held)
+            if name in held:
+                self._connection.execute(_SET_FIELD, {"of": record, "named": name, **values})
+            else:
+                self._connection.execute(_NEW_FIELD, {"external_id": record, "field": name, **values})
         return kept
 
     def record(
         self, change: CrmUpdate, digest: str, outcome: CrmResult, grant_id: str | None, place: Place, offset: int
     ) -> None:
         """Notes what became of an update. grant_id: the grant it used up; None when it was refused."""
-        self._connection.execute(
-            insert(t.updates).values(
-                digest=digest,
-                **{name: storable(getattr(change, name)) for name in _RECORDED},
-                result=outcome.result.value,
-                code=outcome.code.value if outcome.code else None,
-                message=outcome.message,
-                used_grant_id=grant_id,
-                effective_offset=change.effective_offset,
-                topic=place.topic,
-                partition=place.partition,
-                offset=offset,
-                at=_moment(outcome.at),
-            )
-        )
+        note = {
+            "digest": digest,
+            **{name: storable(getattr(change, name)) for name in _RECORDED},
+            "result": outcome.result.value,
+            "code": outcome.code.value if outcome.code else None,
+            "message": outcome.message,
+            "used_grant_id": grant_id,
+            "effective_offset": change.effective_offset,
+            "topic": place.topic,
+            "partition": place.partition,
+            "offset": offset,
+            "at": _moment(outcome.at),
+        }
+        self._connection.execute(_NOTE, note)
 
     def owe(self, record: Outgoing) -> None:
         """Notes a record to send once this transaction stands."""
         headers = json.dumps([[name, value.decode("latin-1")] for name, value in record.headers])
-        self._connection.execute(insert(t.outbox).values(record._replace(headers=[])._asdict() | {"headers": headers}))
+        self._connection.execute(_OWE, record._asdict() | {"headers": headers})
 
     def advance(self, place: Place, before: int | None, after: int) -> None:
         """Moves an offset; Broken when another sink has moved it meanwhile."""
-        where = {"topic": place.topic, "partition": place.partition}
         if before is None:
-            self._connection.execute(insert(t.offsets).values(**where, next_offset=after))
+            where = {"topic": place.topic, "partition": place.partition}
+            self._connection.execute(insert(t.offsets), where | {"next_offset": after})
             return
+        offsets = t.offsets.c
         moved = self._connection.execute(
             update(t.offsets)
-            .where(*(t.offsets.c[name] == value for name, value in where.items()), t.offsets.c.next_offset == before)
+            .where(offsets.topic == place.topic, offsets.partition == place.partition, offsets.next_offset == before)
             .values(next_offset=after)
         )
         if moved.rowcount != 1:
             raise Broken(f"another CRM sink writes to this store ({place.topic}[{place.partition}]): run one alone")
 
-    def _touch_lead(self, change: CrmUpdate, moment: datetime) -> None:
-        exists = self.owner_of(change.external_id) is not None
-        values: dict[str, Any] = {"updated_at": moment}
-        if not exists:
-            values |= {"lead_id": change.lead_id, "created_at": moment}
-        self._put(t.leads, {"external_id": change.external_id}, values, exists=exists)
+    def _find(self, query: Select[tuple[str]], of: str) -> str | None:
+        return self._connection.scalar(query, {"of": of})
 
-    def _put(self, table: Any, key: dict[str, str], values: dict[str, Any], *, exists: bool) -> None:
-        if exists:
-            where = [table.c[name] == value for name, value in key.items()]
-            self._connection.execute(update(table).where(*where).values(**values))
-        else:
-            self._connection.execute(insert(table).values(**key, **values))
 
-    def _scalar(self, query: Any) -> str | None:
-        found: str | None = self._connection.scalar(query)
-        return found
-
+# Built once: making a statement costs SQLAlchemy more than running it.
+_OF = bindparam("of")
+_KNOWN = select(t.updates.c.digest).where(t.updates.c.digest == _OF)
+_USER = select(t.updates.c.update_id).where(t.updates.c.used_grant_id == _OF)
+_OWNER = select(t.leads.c.lead_id).where(t.leads.c.external_id == _OF)
+_HELD = select(t.fields.c.field, t.fields.c.effective_offset).where(t.fields.c.external_id == _OF)
+_NEW_LEAD, _NEW_FIELD, _NOTE, _OWE = insert(t.leads), insert(t.fields), insert(t.updates), insert(t.outbox)
+_TOUCH_LEAD = update(t.leads).where(t.leads.c.external_id == _OF)
+_SET_FIELD = update(t.fields).where(t.fields.c.external_id == _OF, t.fields.c.field == bindparam("named"))
 
 _RECORDED = ("update_id", "lead_id", "external_id", "role", "agent_id", "decision_id")
 

@@ -7,7 +7,7 @@ through a rollback; the properties are there when maintenance expired the snapsh
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
@@ -17,15 +17,19 @@ from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.catalogue import AUDIT_SINK, TOPICS
-from schemas.records import TimeUs
+from schemas.records import Directive, Record, TimeUs
 from sinks.columns import Row, table_schema
 from streams import Broken
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
-AUDITED = tuple(name for name, topic in TOPICS.items() if AUDIT_SINK in topic.readers or name == "agent.directives")
-"""The topics that are landed, one table each."""
+AUDITED: Mapping[str, type[Record]] = {
+    topic.name: topic.value
+    for topic in TOPICS.values()
+    if topic.value is not None and (AUDIT_SINK in topic.readers or topic.value is Directive)
+}
+"""The topics that are landed, one table each, with their records."""
 
 NAMESPACE = "mandate"
 OFFSETS, LANDED, LANDED_AT = "mandate.offsets", "mandate.landed", "mandate.landed-at-us"
@@ -84,7 +88,7 @@ class LandingTable:
 
     def __init__(self, catalog: SqlCatalog, topic: str, cluster_id: str) -> None:
         self.topic = topic
-        self._schema = table_schema(_record_of(topic))
+        self._schema = table_schema(AUDITED[topic])
         self._table = self._open(catalog, cluster_id)
         self.offsets = stored_offsets(self._table)
 
@@ -193,10 +197,3 @@ def _newest(table: Table) -> Snapshot | None:
         parent = snapshot.parent_snapshot_id
         snapshot = table.snapshot_by_id(parent) if parent is not None else None
     return snapshot
-
-
-def _record_of(topic: str) -> Any:
-    record = TOPICS[topic].value
-    if record is None:
-        raise ValueError(f"{topic} holds no records of the contract")
-    return record

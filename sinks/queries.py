@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from schemas.catalogue import TOPICS
 from sinks.columns import table_schema
 from sinks.lake import AUDITED, load_table, open_catalog, table_name
 
@@ -48,8 +47,5 @@ def register(
     catalog = open_catalog(settings)
     for name in sorted(names & TABLES.keys()):
         table = load_table(catalog, TABLES[name])
-        record = TOPICS[TABLES[name]].value
-        if table is not None:
-            connection.register(name, table.scan().to_arrow())
-        elif record is not None:
-            connection.register(name, table_schema(record).empty_table())
+        rows = table.scan().to_arrow() if table else table_schema(AUDITED[TABLES[name]]).empty_table()
+        connection.register(name, rows)

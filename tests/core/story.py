@@ -111,15 +111,27 @@ class Story:
         return f"{kind}-{self._count}"
 
     # --- the lead
-    def known(self, *zones: str, jurisdictions: tuple[str, ...] = ("US",), consent: ConsentType | None = ConsentType.EXPRESS_WRITTEN) -> None:
+    def known(
+        self,
+        *zones: str,
+        jurisdictions: tuple[str, ...] = ("US",),
+        consent: ConsentType | None = ConsentType.EXPRESS_WRITTEN,
+    ) -> None:
         """The CRM knows the lead."""
-        self.crm(CrmEventType.LEAD_UPSERTED, external_id="crm-1", time_zones=zones or ("America/New_York",), jurisdictions=jurisdictions)
+        self.crm(
+            CrmEventType.LEAD_UPSERTED,
+            external_id="crm-1",
+            time_zones=zones or ("America/New_York",),
+            jurisdictions=jurisdictions,
+        )
         if consent:
             for channel in (Channel.VOICE, Channel.SMS):
                 self.crm(CrmEventType.CONSENT_RECORDED, consent=Consent(channel=channel, type=consent))
 
     def crm(self, kind: CrmEventType, **fields: Any) -> list[Record]:
-        return self.tell(CrmEvent(event_id=self.id("crm"), lead_id=self.lead, type=kind, received_at=self.now, **fields))
+        return self.tell(
+            CrmEvent(event_id=self.id("crm"), lead_id=self.lead, type=kind, received_at=self.now, **fields)
+        )
 
     def call(self, kind: str, conversation: str = "c1", **fields: Any) -> list[Record]:
         after = fields.pop("after_s", 1)
@@ -153,7 +165,9 @@ class Story:
         )  # fmt: skip
         return segment
 
-    def signal(self, kind: str, *evidence: str, confidence: float = 0.95, subject: str = "", conversation: str = "c1") -> list[Record]:
+    def signal(
+        self, kind: str, *evidence: str, confidence: float = 0.95, subject: str = "", conversation: str = "c1"
+    ) -> list[Record]:
         return self.tell(
             Signal(
                 event_id=self.id("signal"), lead_id=self.lead, conversation_id=conversation, type=SignalType(kind),
@@ -194,7 +208,14 @@ class Story:
         assert len(found) == 1, f"{len(found)} decisions on {request.request_id}"
         return found[0]
 
-    def report(self, decision: Decision, result: str = "DONE", *, fulfilled: tuple[str, ...] = (), conversation: str | None = "c1") -> list[Record]:
+    def report(
+        self,
+        decision: Decision,
+        result: str = "DONE",
+        *,
+        fulfilled: tuple[str, ...] = (),
+        conversation: str | None = "c1",
+    ) -> list[Record]:
         assert decision.verdict is Verdict.PERMIT, decision
         return self.tell(
             AgentOutcome(

@@ -29,6 +29,7 @@ from schemas.records import (
 )
 from tests.core.story import KEY, SECOND, Story, activation, codes, default_bundle
 
+
 def revoked(story: Story) -> list[str]:
     return [r.subject for r in story.of(Revocation) if r.scope is RevocationScope.GRANT]
 
@@ -179,7 +180,8 @@ def test_a_defer_is_judged_again_when_the_fact_it_waits_for_changes() -> None:
     story.report(first)
     answers = story.decisions(other.request_id)
     assert [d.verdict for d in answers] == [Verdict.DEFER, Verdict.PERMIT]
-    assert answers[1].defer is not None and answers[0].defer is not None
+    assert answers[1].defer is not None
+    assert answers[0].defer is not None
     assert answers[1].defer.defer_id == answers[0].defer.defer_id
 
 
@@ -187,7 +189,8 @@ def test_a_defer_ends_as_a_block_at_its_deadline_and_never_as_a_permit() -> None
     story = Story()
     story.answered_call()
     deferred = story.ask("closing", "discuss_price")
-    assert deferred.verdict is Verdict.DEFER and deferred.defer is not None
+    assert deferred.verdict is Verdict.DEFER
+    assert deferred.defer is not None
     story.wait(120)
     story.confirm("TIMING_ACCEPTANCE", "SCOPE_CONFIRMED", "READINESS", "LANGUAGE_COMMITMENT")
     answers = story.decisions(deferred.request_id)
@@ -213,14 +216,16 @@ def test_a_defer_about_a_conversation_ends_with_it() -> None:
     deferred = story.ask("closing", "discuss_price")
     story.hang_up()
     last = story.decisions(deferred.request_id)[-1]
-    assert last.verdict is Verdict.BLOCK and codes(last) & {"CONVERSATION_ENDED", "CALL_NOT_LIVE"}
+    assert last.verdict is Verdict.BLOCK
+    assert codes(last) & {"CONVERSATION_ENDED", "CALL_NOT_LIVE"}
 
 
 def test_a_call_outside_calling_hours_waits_for_the_morning_where_the_lead_is() -> None:
     story = Story(at="2026-11-19T03:00:00Z", known=False)
     story.known("America/Los_Angeles", "America/New_York")
     decision = story.ask("booking", "initiate_contact", conversation=None)
-    assert decision.verdict is Verdict.DEFER and decision.defer is not None
+    assert decision.verdict is Verdict.DEFER
+    assert decision.defer is not None
     # 08:00 in Los Angeles, the later of the two, is 16:00 UTC.
     assert decision.defer.not_before == 1795104000 * SECOND
     story.wait(13 * 3600)
@@ -235,7 +240,8 @@ def test_interim_words_do_not_confirm_a_commitment(status: str) -> None:
     story.confirm("TIMING_ACCEPTANCE", "SCOPE_CONFIRMED", "READINESS")
     story.signal("LANGUAGE_COMMITMENT", story.says("let us do it", status=status))
     decision = story.ask("closing", "capture_commitment", parameters={"price_minor": 1})
-    assert decision.verdict is Verdict.DEFER and "INTERIM_ONLY" in codes(decision)
+    assert decision.verdict is Verdict.DEFER
+    assert "INTERIM_ONLY" in codes(decision)
 
 
 def test_a_deferred_commitment_is_permitted_once_its_words_are_final() -> None:
@@ -249,7 +255,9 @@ def test_a_deferred_commitment_is_permitted_once_its_words_are_final() -> None:
     assert [d.verdict for d in story.decisions(decision.request_id)] == [Verdict.DEFER, Verdict.PERMIT]
 
 
-@pytest.mark.parametrize(("status", "text"), [("CORRECTED", "let us not do it"), ("WITHDRAWN", ""), ("FINAL", "let us not")])
+@pytest.mark.parametrize(
+    ("status", "text"), [("CORRECTED", "let us not do it"), ("WITHDRAWN", ""), ("FINAL", "let us not")]
+)
 def test_words_that_change_revoke_the_grant_that_rested_on_them(status: str, text: str) -> None:
     story = Story()
     said = story.ready_to_close()
@@ -259,7 +267,10 @@ def test_words_that_change_revoke_the_grant_that_rested_on_them(status: str, tex
     assert revoked(story) == []
     story.says(text, said["LANGUAGE_COMMITMENT"], status=status)
     assert revoked(story) == [permit.grant_id]
-    assert story.ask("closing", "capture_commitment", agent="b", parameters={"price_minor": 1}).verdict is not Verdict.PERMIT
+    assert (
+        story.ask("closing", "capture_commitment", agent="b", parameters={"price_minor": 1}).verdict
+        is not Verdict.PERMIT
+    )
 
 
 def test_words_taken_back_before_the_signal_confirm_nothing() -> None:
@@ -293,9 +304,14 @@ def test_an_opt_out_in_words_binds_every_agent_channel_and_wording(words: str) -
     assert [u.fields for u in story.of(CrmUpdate)] == [{"do_not_contact": "true"}]
     story.hang_up()
     story.wait(30 * 86_400)
-    for role, action, channel in [("booking", "initiate_contact", Channel.VOICE), ("booking", "send_message", Channel.SMS), ("executive", "initiate_contact", Channel.VOICE)]:
+    for role, action, channel in [
+        ("booking", "initiate_contact", Channel.VOICE),
+        ("booking", "send_message", Channel.SMS),
+        ("executive", "initiate_contact", Channel.VOICE),
+    ]:
         decision = story.ask(role, action, conversation=None, channel=channel)
-        assert decision.verdict is Verdict.BLOCK and "DO_NOT_CONTACT" in codes(decision)
+        assert decision.verdict is Verdict.BLOCK
+        assert "DO_NOT_CONTACT" in codes(decision)
 
 
 def test_agents_words_and_innocent_words_are_no_opt_out() -> None:
@@ -322,7 +338,8 @@ def test_not_now_bars_the_effect_for_other_agents_and_channels_until_the_cool_of
     for channel in (Channel.VOICE, Channel.SMS):
         action = "initiate_contact" if channel is Channel.VOICE else "send_message"
         decision = story.ask("booking", action, conversation=None, channel=channel, agent=f"agent-{channel}")
-        assert decision.verdict is Verdict.BLOCK and "EFFECT_REFUSED" in codes(decision)
+        assert decision.verdict is Verdict.BLOCK
+        assert "EFFECT_REFUSED" in codes(decision)
     story.wait(default_bundle().contact.cool_off_s)
     assert story.ask("booking", "initiate_contact", conversation=None).verdict is Verdict.PERMIT
 
@@ -345,10 +362,23 @@ def test_a_decision_names_rules_facts_offsets_and_policy() -> None:
 def test_a_grant_is_exact_bound_and_short() -> None:
     story = Story()
     decision = story.ask("booking", "initiate_contact", conversation=None)
-    claims = jwt.decode(decision.grant or "", KEY.public_key(), algorithms=["EdDSA"], audience=AUDIENCE, options={"verify_exp": False, "verify_nbf": False, "verify_iat": False})
-    assert (claims["sub"], claims["act"], claims["lead"], claims["role"], claims["one"]) == ("booking-agent", "initiate_contact", "lead-1", "booking", True)
+    claims = jwt.decode(
+        decision.grant or "",
+        KEY.public_key(),
+        algorithms=["EdDSA"],
+        audience=AUDIENCE,
+        options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+    )
+    assert (claims["sub"], claims["act"], claims["lead"], claims["role"], claims["one"]) == (
+        "booking-agent",
+        "initiate_contact",
+        "lead-1",
+        "booking",
+        True,
+    )
     assert claims["exp"] - claims["iat"] == default_bundle().actions["initiate_contact"].grant_ttl_s
-    assert claims["jti"] == decision.grant_id and claims["pol"] == default_bundle().digest()
+    assert claims["jti"] == decision.grant_id
+    assert claims["pol"] == default_bundle().digest()
 
 
 def test_a_used_grant_covers_no_second_outcome() -> None:
@@ -364,7 +394,8 @@ def test_an_expired_grant_frees_its_effect() -> None:
     story = Story()
     story.ask("booking", "initiate_contact", conversation=None)
     waiting = story.ask("booking", "initiate_contact", conversation=None, agent="other")
-    assert waiting.verdict is Verdict.DEFER and {"FLOOR_HELD", "EFFECT_PENDING"} == codes(waiting)
+    assert waiting.verdict is Verdict.DEFER
+    assert {"FLOOR_HELD", "EFFECT_PENDING"} == codes(waiting)
     story.wait(121)
     assert [d.verdict for d in story.decisions(waiting.request_id)] == [Verdict.DEFER]
     story.wait(60)
@@ -391,17 +422,27 @@ def test_a_discount_above_authority_is_blocked_and_brought_to_a_person() -> None
     story.wait(200)
     story.confirm("READINESS")
     too_much = story.ask("closing", "offer_discount", parameters={"discount_bp": 1001})
-    assert too_much.verdict is Verdict.BLOCK and "DISCOUNT_ABOVE_AUTHORITY" in codes(too_much)
+    assert too_much.verdict is Verdict.BLOCK
+    assert "DISCOUNT_ABOVE_AUTHORITY" in codes(too_much)
     assert [c.cause for c in story.of(EscalationCase)] == ["discount_exception"]
     for wrong in (True, -1, "10"):
         decision = story.ask("closing", "offer_discount", parameters={"discount_bp": wrong})
-        assert decision.verdict is Verdict.BLOCK and "PARAMETER_INVALID" in codes(decision)
+        assert decision.verdict is Verdict.BLOCK
+        assert "PARAMETER_INVALID" in codes(decision)
 
 
 def test_a_role_writes_its_own_crm_fields_only() -> None:
     story = Story()
-    good = story.ask("booking", "update_crm", conversation=None, channel=Channel.BACKEND, crm_fields={"meeting_at": "x"})
-    bad = story.ask("booking", "update_crm", conversation=None, channel=Channel.BACKEND, crm_fields={"meeting_at": "x", "deal_status": "won"})
+    good = story.ask(
+        "booking", "update_crm", conversation=None, channel=Channel.BACKEND, crm_fields={"meeting_at": "x"}
+    )
+    bad = story.ask(
+        "booking",
+        "update_crm",
+        conversation=None,
+        channel=Channel.BACKEND,
+        crm_fields={"meeting_at": "x", "deal_status": "won"},
+    )
     assert (good.verdict, bad.verdict, codes(bad)) == (Verdict.PERMIT, Verdict.BLOCK, {"CRM_FIELD_OUTSIDE_ROLE"})
     assert [(u.fields, u.grant) for u in story.of(CrmUpdate)] == [({"meeting_at": "x"}, good.grant)]
 
@@ -417,7 +458,8 @@ def test_a_wish_for_a_person_opens_one_case_and_suspends_its_scope_until_it_is_r
     assert [(c.cause, c.status) for c in cases] == [("asks_for_human", "OPEN")]
     assert revoked(story) == [permit.grant_id]
     waiting = story.ask("closing", "discuss_price")
-    assert waiting.verdict is Verdict.DEFER and "CASE_OPEN" in codes(waiting)
+    assert waiting.verdict is Verdict.DEFER
+    assert "CASE_OPEN" in codes(waiting)
     assert waiting.speech_mode is SpeechMode.NEUTRAL_HOLDING
     assert codes(story.ask("transfer", "route_to_human")) == {"FLOOR_HELD"}
     story.call("AGENT_DISENGAGED")
@@ -464,7 +506,15 @@ def test_a_providers_repeat_changes_nothing() -> None:
 def test_a_repeated_request_is_answered_once_and_another_under_its_id_is_refused() -> None:
     story = Story()
     story.ask("booking", "initiate_contact", conversation=None, request_id="r")
-    same = AgentRequest(request_id="r", lead_id="lead-1", agent_id="booking-agent", role="booking", action="initiate_contact", channel=Channel.VOICE, requested_at=story.now)
+    same = AgentRequest(
+        request_id="r",
+        lead_id="lead-1",
+        agent_id="booking-agent",
+        role="booking",
+        action="initiate_contact",
+        channel=Channel.VOICE,
+        requested_at=story.now,
+    )
     assert [v for v in story.tell(same) if isinstance(v, Decision)] == []
     other = story.ask("booking", "send_message", conversation=None, channel=Channel.SMS, request_id="r")
     assert (other.verdict, codes(other)) == (Verdict.BLOCK, {"REQUEST_CONFLICT"})
@@ -495,7 +545,8 @@ def test_barge_in_silence_and_hold_direct_the_agents() -> None:
     story.call("SILENCE", duration_ms=12_000)
     story.call("HOLD")
     kinds = [d.type for d in story.of(Directive)]
-    assert DirectiveType.HOLD in kinds and DirectiveType.PAUSE in kinds
+    assert DirectiveType.HOLD in kinds
+    assert DirectiveType.PAUSE in kinds
     assert story.fact("speech_mode/c1") == SpeechMode.SILENT
     story.call("UNHOLD")
     assert story.fact("speech_mode/c1") == SpeechMode.NO_COMMITMENT

@@ -24,7 +24,15 @@ def crm(kind: str, **fields: object) -> str:
 
 
 def request(number: int = 1, **fields: object) -> str:
-    value = {"request_id": f"r{number}", "agent_id": "a", "role": "booking", "action": "initiate_contact", "channel": "VOICE", "parameters": {}, "requested_at": AT}
+    value = {
+        "request_id": f"r{number}",
+        "agent_id": "a",
+        "role": "booking",
+        "action": "initiate_contact",
+        "channel": "VOICE",
+        "parameters": {},
+        "requested_at": AT,
+    }
     return line("agent.requests", value | fields)
 
 
@@ -40,7 +48,11 @@ def run(*lines: str) -> list[dict]:
 
 def test_a_known_lead_may_be_called() -> None:
     decision = next(r["value"] for r in run(*KNOWN, request()) if r["topic"] == "permission.decisions")
-    assert (decision["verdict"], decision["request_id"], decision["obligations"]) == ("PERMIT", "r1", ["disclose_ai", "announce_recording"])
+    assert (decision["verdict"], decision["request_id"], decision["obligations"]) == (
+        "PERMIT",
+        "r1",
+        ["disclose_ai", "announce_recording"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +68,12 @@ def test_a_known_lead_may_be_called() -> None:
         (request(surprise=1), "no such field"),
         (request().replace(f'"at": "{AT}"', '"at": "2026-11-18T17:00:00"'), "no time zone"),
         ("[" * 100_000, "recursion"),
-        (line("perception.raw", {"raw_id": "1", "provider": "twilio", "headers": {}, "body": "{}{", "received_at": AT}), ""),
+        (
+            line(
+                "perception.raw", {"raw_id": "1", "provider": "twilio", "headers": {}, "body": "{}{", "received_at": AT}
+            ),
+            "",
+        ),
     ],
 )
 def test_a_line_that_does_not_fit_is_a_dead_letter_and_the_run_goes_on(bad: str, says: str) -> None:
@@ -69,10 +86,15 @@ def test_a_line_that_does_not_fit_is_a_dead_letter_and_the_run_goes_on(bad: str,
 
 
 def test_timers_fire_between_lines_by_the_lines_own_times() -> None:
-    late = line("crm.events", {"event_id": "e", "type": "STATUS_CHANGED", "status": "x", "received_at": AT}, at="2026-11-18T18:00:00Z")
+    late = line(
+        "crm.events",
+        {"event_id": "e", "type": "STATUS_CHANGED", "status": "x", "received_at": AT},
+        at="2026-11-18T18:00:00Z",
+    )
     printed = run(*KNOWN, request(1), request(2, agent_id="b"), late)
     answers = [r["value"] for r in printed if r["topic"] == "permission.decisions" and r["value"]["request_id"] == "r2"]
-    assert [a["verdict"] for a in answers][0] == "DEFER" and answers[-1]["verdict"] != "DEFER"
+    assert next(a["verdict"] for a in answers) == "DEFER"
+    assert answers[-1]["verdict"] != "DEFER"
 
 
 def test_an_event_without_a_lead_waits_and_then_becomes_a_dead_letter() -> None:
@@ -88,7 +110,9 @@ def test_an_exported_journal_gives_the_decisions_of_the_run_it_came_from() -> No
     story.ask("closing", "capture_commitment", parameters={"price_minor": 5})
     story.hang_up()
     lines = [
-        json.dumps({"topic": "execution.journal", "partition": 0, "offset": i, "at": iso(entry.at), "value": to_json(entry)})
+        json.dumps(
+            {"topic": "execution.journal", "partition": 0, "offset": i, "at": iso(entry.at), "value": to_json(entry)}
+        )
         for i, entry in enumerate(story.journal)
     ]
     printed = [json.loads(text)["value"] for text in Offline(COURT, None).run(lines)]
@@ -97,7 +121,9 @@ def test_an_exported_journal_gives_the_decisions_of_the_run_it_came_from() -> No
 
 def test_the_same_file_gives_the_same_bytes_in_another_process_with_another_hash_seed(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
-    file.write_text("\n".join([*KNOWN, request(), request(2, agent_id="b"), "garbage \udcff"]), errors="surrogateescape")
+    file.write_text(
+        "\n".join([*KNOWN, request(), request(2, agent_id="b"), "garbage \udcff"]), errors="surrogateescape"
+    )
     runs = {
         subprocess.run(
             [sys.executable, "-m", "deploy.cli", "decide", str(file)], capture_output=True, check=True, cwd=tmp_path,

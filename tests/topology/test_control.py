@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from deploy.settings import Settings
 from schemas.codec import Codec
-from schemas.records import AgentRequest, Channel, DeadLetter, DeadLetterCode, Decision, RequestId, LeadId, AgentId
+from schemas.records import AgentId, AgentRequest, Channel, DeadLetter, DeadLetterCode, Decision, LeadId, RequestId
 from streams.registry import connect
 from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, eventually, worker
 
