@@ -101,6 +101,7 @@ class Tail:
                 at_end = self._start == "end"
                 place.offset = _end(consumer, place) if at_end else OFFSET_BEGINNING
         except KafkaException as error:
+            consumer.poll(0)  # has it say what its trouble is
             raise MandateUnavailable(
                 f"Kafka does not answer ({self.trouble or error.args[0].str()}): check its address and credentials"
             ) from error
@@ -184,6 +185,7 @@ def _count_partitions(kafka: Mapping[str, str | int], topic: str) -> int:
     try:
         return partition_count(consumer, topic)
     except KafkaException as error:
+        consumer.poll(0)  # has it say what its trouble is
         raise MandateUnavailable(
             f"Kafka does not answer ({(trouble or [error.args[0].str()])[-1]}): check its address and credentials"
         ) from error

@@ -117,7 +117,7 @@ def topics(
     ),
 )
 def perceive(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Payloads; a file holds one or a list.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Payloads; a file holds one or a list.")],
     provider: Annotated[str, typer.Option("--provider", "-p", help="twilio, telnyx or deepgram.")],
 ) -> None:
     """Turn provider payloads into canonical events, printed as JSON lines. Needs no broker.

@@ -16,6 +16,7 @@ from deploy.errors import OperatorError
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 TIMEOUT_S = 10.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class RegistryError(OperatorError):
@@ -36,6 +37,7 @@ class SchemaRegistry:
             auth=(user, password) if user else None,
             verify=ssl.create_default_context(cafile=authorities) if authorities else True,
             timeout=TIMEOUT_S,
+            trust_env=httpx.URL(self.url).host not in LOOPBACK,  # no proxy on the way to ourselves
             headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
         )
 

@@ -17,6 +17,7 @@ import msgspec
 
 from schemas import records
 from schemas.avro_files import self_contained
+from schemas.catalogue import TOPICS
 from schemas.records import EntryKind, Record
 
 R = TypeVar("R", bound=Record)
@@ -25,6 +26,10 @@ MAGIC = b"\x00"
 _PREFIX = struct.Struct(">bI")
 # Deeper or longer input than any record of the contract is refused before it costs anything.
 MAX_BYTES = 1_000_000
+# A dead letter holds a record that was too large for its topic.
+_LIMITS: dict[type[Record], int] = {
+    topic.value: topic.max_bytes for topic in TOPICS.values() if topic.value and topic.max_bytes
+}
 
 BODY_TYPES: dict[EntryKind, type[Record]] = {
     EntryKind.CALL: records.CallEvent,
@@ -149,8 +154,9 @@ class Codec:
                 records.DeadLetterCode.NOT_AVRO,
                 "no Confluent wire prefix (a zero byte, a 4-byte schema id): use a registry-aware serializer",
             )
-        if len(data) > MAX_BYTES:
-            raise CodecError(records.DeadLetterCode.TOO_LARGE, f"{len(data)} bytes; at most {MAX_BYTES} are taken")
+        limit = _LIMITS.get(record, MAX_BYTES)
+        if len(data) > limit:
+            raise CodecError(records.DeadLetterCode.TOO_LARGE, f"{len(data)} bytes; at most {limit} are taken")
         number = _PREFIX.unpack_from(data)[1]
         key = (number, record.__name__)
         if key not in self._writers:

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow as pa
+
 from processors.ids import derive
 from schemas import headers
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.records import AuditCheckpoint, Record
-from sinks.columns import Row, row_maker
+from sinks.columns import Row, row_maker, table_of, table_schema
 from sinks.complete import completeness
 from sinks.consume import Place, Reader, Stop
 from sinks.lake import AUDITED, Commit, LandingTable, Span, open_catalog
@@ -64,6 +66,7 @@ class _Audited(NamedTuple):
     """How a topic's records become rows."""
 
     record: type[Record]
+    schema: pa.Schema
     columns_of: Callable[[Record], Row]
 
 
@@ -72,10 +75,12 @@ class _Pending:
     """Rows of one table that are not committed yet."""
 
     rows: list[Row] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
     spans: dict[int, Span] = field(default_factory=dict)
 
-    def add(self, row: Row, partition: int, offset: int) -> None:
+    def add(self, row: Row, value: bytes | None, partition: int, offset: int) -> None:
         self.rows.append(row)
+        self.values.append(value)
         first, _, count = self.spans.get(partition, (offset, 0, 0))
         self.spans[partition] = Span(first, offset + 1, count + 1)
 
@@ -96,7 +101,9 @@ class AuditSink:
         self._codec: Codec = connect(settings)
         self._clock = make_clock(settings)
         self._sender = Sender(make_producer(settings, **{"client.id": NAME}))
-        self._audited = {topic: _Audited(value, row_maker(value)) for topic, value in AUDITED.items()}
+        self._audited = {
+            topic: _Audited(value, table_schema(value), row_maker(value)) for topic, value in AUDITED.items()
+        }
         self._ingested_by = f"{NAME}@{socket.gethostname()}"
         self._pending: dict[str, _Pending] = {}
         self._bytes = 0
@@ -120,7 +127,8 @@ class AuditSink:
         """Commits what is pending, a table after the other; returns how many records."""
         landed = 0
         for topic, pending in self._pending.items():
-            commit = self._tables[topic].land(pending.rows, pending.spans, self._clock.now())
+            data = table_of(pending.rows, pending.values, self._audited[topic].schema)
+            commit = self._tables[topic].land(data, pending.spans, self._clock.now())
             self._announce(commit)
             landed += len(pending.rows)
         self._sender.flush()
@@ -158,9 +166,10 @@ class AuditSink:
             if value is not None:
                 record = self._codec.decode(audited.record, value)
                 row |= audited.columns_of(record)
+                self._clock.observe(row["at"])
         except CodecError as error:
             row |= {"_error": str(error)[:500], "_raw": value}
-        self._pending.setdefault(topic, _Pending()).add(row, partition, offset)
+        self._pending.setdefault(topic, _Pending()).add(row, value, partition, offset)
         self._bytes += len(value or b"")
 
     def _announce(self, commit: Commit) -> None:

@@ -54,6 +54,25 @@ def row_maker(record: type[Record]) -> Callable[[Any], Row]:
     return _record_converter(definition(record.__name__))
 
 
+def table_of(rows: list[Row], values: list[bytes | None], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table. values: each row's bytes, which it keeps instead where its fields do not fit."""
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except (pa.ArrowException, OverflowError):
+        fitting = [_fitting(row, value, schema) for row, value in zip(rows, values, strict=True)]
+        return pa.Table.from_pylist(fitting, schema=schema)
+
+
+def _fitting(row: Row, value: bytes | None, schema: pa.Schema) -> Row:
+    """The row itself, or what says where it came from: hostile Avro holds integers wider than its type."""
+    try:
+        pa.Table.from_pylist([row], schema=schema)
+    except (pa.ArrowException, OverflowError) as error:
+        origin = {name: row.get(name) for name, _, _ in SOURCE}
+        return origin | {"_error": str(error)[:500], "_raw": value}
+    return row
+
+
 def _field(field: dict[str, Any]) -> pa.Field:
     doc = {"doc": field["doc"]} if field.get("doc") else None
     return pa.field(field["name"], _type(field["type"]), metadata=doc)

@@ -79,9 +79,7 @@ def completeness(settings: "Settings") -> Completeness:
     }
 
 
-def _report(
-    rows: pa.Table, marks: dict[Place, tuple[int, int]], held: dict[Place, list[int]] | None
-) -> TopicReport:
+def _report(rows: pa.Table, marks: dict[Place, tuple[int, int]], held: dict[Place, list[int]] | None) -> TopicReport:
     partitions: dict[int, PartitionReport] = {}
     for place, (low, high) in marks.items():
         offsets = rows.filter(pc.equal(rows["_partition"], place.partition))["_offset"]

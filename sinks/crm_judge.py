@@ -97,13 +97,12 @@ def _outside_role(update: CrmUpdate, grant: Grant, policies: PolicyBook) -> Refu
     fields = policies.fields(grant.policy_digest)
     if fields is None:
         return Refusal(
-            ReasonCode.POLICY_UNVERIFIED, f"no approved policy has the digest {grant.policy_digest} that the grant names"
+            ReasonCode.POLICY_UNVERIFIED,
+            f"no approved policy has the digest {grant.policy_digest} that the grant names",
         )
     outside = sorted(set(update.fields) - fields.get(grant.role, frozenset()))
     if outside:
-        return Refusal(
-            ReasonCode.CRM_FIELD_OUTSIDE_ROLE, f"role {grant.role} may not write {', '.join(outside[:5])}"
-        )
+        return Refusal(ReasonCode.CRM_FIELD_OUTSIDE_ROLE, f"role {grant.role} may not write {', '.join(outside[:5])}")
     return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BindParameter,
     Connection,
     Engine,
     Select,
@@ -53,11 +54,15 @@ class CrmStore:
         self.where = make_url(url).render_as_string(hide_password=True)
         with self._guarded():
             t.metadata.create_all(self._engine)
-        self._bind("schema_version", t.SCHEMA_VERSION, "it was made by another version of Mandate")
+        self._bind(
+            "schema_version",
+            t.SCHEMA_VERSION,
+            "Another version of Mandate made it: use that, or another MANDATE_CRM_URL.",
+        )
 
     def bind_to_cluster(self, cluster_id: str) -> None:
         """Ties the store to a Kafka cluster, whose offsets it holds; Broken when it belongs to another one."""
-        self._bind("cluster_id", cluster_id, "its offsets are another Kafka cluster's: name another MANDATE_CRM_URL")
+        self._bind("cluster_id", cluster_id, "Its offsets are another Kafka cluster's: name another MANDATE_CRM_URL.")
 
     def offsets(self) -> dict[Place, int]:
         """Next offset of each partition; none for what was never read."""
@@ -93,7 +98,8 @@ class CrmStore:
             if known is None:
                 connection.execute(insert(t.facts).values(name=name, value=value))
             elif known != value:
-                raise Broken(f"the CRM store {self.where} can't be used: {otherwise} ({name} {known}, not {value})")
+                difference = f"its {name} is {known}, not {value}"
+                raise Broken(f"The CRM store {self.where} can't be used: {difference}.", otherwise)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -101,7 +107,9 @@ class CrmStore:
             yield
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-            raise Broken(f"the CRM store {self.where} fails ({' '.join(cause)[:300]}): check MANDATE_CRM_URL") from error
+            raise Broken(
+                f"The CRM store {self.where} fails ({' '.join(cause)[:300]}).", "Check MANDATE_CRM_URL."
+            ) from error
 
 
 class Writes:
@@ -182,14 +190,15 @@ class Writes:
             .values(next_offset=after)
         )
         if moved.rowcount != 1:
-            raise Broken(f"another CRM sink writes to this store ({place.topic}[{place.partition}]): run one alone")
+            raise Broken(f"Another CRM sink reads {place.topic}[{place.partition}] into this store.", "Run one alone.")
 
-    def _find(self, query: Select[tuple[str]], of: str) -> str | None:
-        return self._connection.scalar(query, {"of": of})
+    def _find(self, query: Select[Any], of: str) -> str | None:
+        found: str | None = self._connection.scalar(query, {"of": of})
+        return found
 
 
 # Built once: making a statement costs SQLAlchemy more than running it.
-_OF = bindparam("of")
+_OF: BindParameter[str] = bindparam("of")
 _KNOWN = select(t.updates.c.digest).where(t.updates.c.digest == _OF)
 _USER = select(t.updates.c.update_id).where(t.updates.c.used_grant_id == _OF)
 _OWNER = select(t.leads.c.lead_id).where(t.leads.c.external_id == _OF)
@@ -225,7 +234,7 @@ def _engine(url: str) -> Engine:
             return _sqlite(url, parsed.database)
         return create_engine(url, pool_pre_ping=True)
     except (ArgumentError, ImportError) as error:
-        raise Broken(f"MANDATE_CRM_URL is not a database URL that can be used ({error})") from error
+        raise Broken(f"MANDATE_CRM_URL is no database URL that can be used ({error}).", "Correct it.") from error
 
 
 def _sqlite(url: str, database: str | None) -> Engine:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.catalogue import AUDIT_SINK, TOPICS
 from schemas.records import Directive, Record, TimeUs
-from sinks.columns import Row, table_schema
+from sinks.columns import table_schema
 from streams import Broken
 
 if TYPE_CHECKING:
@@ -69,12 +69,10 @@ def open_catalog(settings: "Settings") -> SqlCatalog:
     """The lake's catalogue, made when it is not there."""
     settings.lake_dir.mkdir(parents=True, exist_ok=True)
     try:
-        catalog = SqlCatalog(
-            NAMESPACE, uri=settings.lake_catalog_url, warehouse=settings.lake_dir.resolve().as_uri()
-        )
+        catalog = SqlCatalog(NAMESPACE, uri=settings.lake_catalog_url, warehouse=settings.lake_dir.resolve().as_uri())
         catalog.create_namespace_if_not_exists(NAMESPACE)
     except SQLAlchemyError as error:
-        raise Broken(f"the lake's catalogue does not open ({error}): check MANDATE_LAKE_CATALOG_URL") from error
+        raise Broken(f"The lake's catalogue does not open ({error}).", "Check MANDATE_LAKE_CATALOG_URL.") from error
     return catalog
 
 
@@ -92,7 +90,7 @@ class LandingTable:
         self._table = self._open(catalog, cluster_id)
         self.offsets = stored_offsets(self._table)
 
-    def land(self, rows: list[Row], spans: Mapping[int, Span], at: TimeUs) -> Commit:
+    def land(self, data: pa.Table, spans: Mapping[int, Span], at: TimeUs) -> Commit:
         """Adds rows and moves the offsets in one commit. at: time of the commit by the sink's clock."""
         after = self.offsets | {partition: span.next for partition, span in spans.items()}
         summary = {
@@ -100,13 +98,12 @@ class LandingTable:
             LANDED: json.dumps(spans),
             LANDED_AT: str(at),
         }
-        data = pa.Table.from_pylist(rows, schema=self._schema)
         self._commit(data, summary)
         self.offsets = after
         self._trim()
         landed = self.last_commit()
         if landed is None:
-            raise Broken(f"the table of {self.topic} lost its snapshot after a commit: check who else writes to it")
+            raise Broken(f"The table of {self.topic} lost a commit.", "Check who else writes to the lake.")
         return landed
 
     def last_commit(self) -> Commit | None:
@@ -130,10 +127,10 @@ class LandingTable:
                 # Maintenance by others moves no offsets and is no reason to stop; a second sink does and is.
                 self._table = self._table.refresh()
                 if stored_offsets(self._table) != self.offsets:
-                    raise Broken(f"another audit sink lands {self.topic} into this lake: run one alone") from None
+                    raise Broken(f"Another audit sink lands {self.topic} into this lake.", "Run one alone.") from None
             except (OSError, SQLAlchemyError) as error:
-                raise Broken(f"the lake does not take a commit ({error}): check its disk and catalogue") from error
-        raise Broken(f"the table of {self.topic} changes faster than it can be committed to: pause its maintenance")
+                raise Broken(f"The lake takes no commit ({error}).", "Check its disk and its catalogue.") from error
+        raise Broken(f"The table of {self.topic} changes faster than it is committed to.", "Pause its maintenance.")
 
     def _open(self, catalog: SqlCatalog, cluster_id: str) -> Table:
         identifier = (NAMESPACE, table_name(self.topic))
@@ -141,8 +138,9 @@ class LandingTable:
         table = catalog.create_table_if_not_exists(identifier, self._schema, properties=_PROPERTIES | own)
         if table.properties.get(_CLUSTER) != cluster_id:
             raise Broken(
-                f"the lake's {table_name(self.topic)} was filled from Kafka cluster {table.properties.get(_CLUSTER)}, "
-                f"this one is {cluster_id}: name another MANDATE_LAKE_DIR"
+                f"The lake's {table_name(self.topic)} was filled from Kafka cluster {table.properties.get(_CLUSTER)}, "
+                f"and this one is {cluster_id}.",
+                "Name another MANDATE_LAKE_DIR.",
             )
         with table.update_schema() as change:
             change.union_by_name(self._schema)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from processors import intake as core
 from processors.ids import derive
 from schemas.catalogue import TOPICS
-from schemas.codec import Codec, CodecError
+from schemas.codec import MAX_BYTES, Codec, CodecError
 from schemas.headers import Headers, cloud_event, dead_letter, trace_of
 from schemas.records import (
     CallDirectoryEntry,
@@ -31,8 +31,6 @@ from streams.waiting import Arrival, Call, Waiting, WaitingRoom
 JOURNAL, DEAD_LETTERS = "execution.journal", "dead.letters"
 SOURCE = "/mandate/intake"
 STAGE = "intake"
-# Brokers take records up to 1,048,588 bytes unless they are told otherwise; headers and framing need some of it.
-MAX_ENTRY_BYTES = 1_040_000
 
 
 class Outgoing(NamedTuple):
@@ -150,8 +148,8 @@ class Admission:
     def _append(self, entries: tuple[JournalEntry, ...], arrival: Arrival) -> list[Outgoing]:
         bodies = [self._codec.encode(entry) for entry in entries]
         largest = max(map(len, bodies), default=0)
-        if largest > MAX_ENTRY_BYTES:
-            error = f"its journal entry has {largest} bytes; at most {MAX_ENTRY_BYTES} are taken"
+        if largest > MAX_BYTES:
+            error = f"its journal entry has {largest} bytes; at most {MAX_BYTES} are taken"
             return self._refuse(arrival, DeadLetterCode.TOO_LARGE, error)
         out = []
         for entry, body in zip(entries, bodies, strict=True):

@@ -29,6 +29,7 @@ class CallDirectory(Mapping[Call, CallDirectoryEntry]):
     def __init__(self) -> None:
         self._entries: dict[Call, CallDirectoryEntry] = {}
         self._news: deque[Call] = deque()
+        self._closed = threading.Event()
 
     def __getitem__(self, call: Call) -> CallDirectoryEntry:
         return self._entries[call]
@@ -50,6 +51,15 @@ class CallDirectory(Mapping[Call, CallDirectoryEntry]):
         """Calls learned since the last look."""
         return [self._news.popleft() for _ in range(len(self._news))]
 
+    def close(self) -> None:
+        """Ends the thread that follows the topic."""
+        self._closed.set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is followed no more."""
+        return self._closed.is_set()
+
 
 def key(entry: CallDirectoryEntry) -> str:
     """Key of an entry's record."""
@@ -66,7 +76,7 @@ def follow_directory(settings: "Settings", codec: Codec) -> CallDirectory:
 
     def run() -> None:
         try:
-            for message in follow(settings, [TOPIC], ready=caught_up.set):
+            for message in follow(settings, [TOPIC], ready=caught_up.set, stop=lambda: directory.is_closed):
                 if message.value() is not None:
                     directory.learn(codec.decode(CallDirectoryEntry, message.value()))
         except Exception as error:

@@ -22,7 +22,7 @@ from schemas.codec import Codec
 from streams import Broken
 from streams.admission import JOURNAL, Admission, Outgoing
 from streams.clock import Clock, make_clock
-from streams.directory import CallDirectory, follow_directory
+from streams.directory import follow_directory
 from streams.kafka import (
     CHECK_BROKERS,
     Consumed,
@@ -66,16 +66,16 @@ class Intake:
         *,
         codec: Codec | None = None,
         clock: Clock | None = None,
-        calls: CallDirectory | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         codec = codec or connect(settings)
         self._clock = clock or make_clock(settings)
         self._sender = Sender(make_producer(settings))
+        self._calls = follow_directory(settings, codec)
         self._admission = Admission(
             codec,
             self._clock,
-            calls if calls is not None else follow_directory(settings, codec),
+            self._calls,
             partitions=partition_count(self._sender.producer, JOURNAL),
             wait_us=round(settings.unresolved_wait_s * 1_000_000),
             limit=WAITING_LIMIT,
@@ -101,6 +101,7 @@ class Intake:
             self._commit(wait=True)
         finally:
             self._consumer.close()
+            self._calls.close()
 
     def _turn(self) -> None:
         records = self._consume()

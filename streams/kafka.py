@@ -4,6 +4,7 @@ A producer is idempotent, waits for all in-sync replicas, and partitions as Java
 is never logged and passed over: it surfaces as `Broken` and ends the process.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -29,10 +30,26 @@ if TYPE_CHECKING:
 
 Delivered = Callable[[], None]
 CHECK_BROKERS = "Check MANDATE_KAFKA_BOOTSTRAP and the brokers, or `mandate status` for the local one."
+_COMPLAIN_EVERY_S = 30.0
 _METADATA_S = 15.0
 _POLL_S = 0.2
 
+
+class _Complaints:
+    """What the client library complains about, on stderr: a line at most every half minute, not one each retry."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, error: KafkaError) -> None:
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _COMPLAIN_EVERY_S
+            print(f"mandate: kafka: {error.str()}; trying again.", file=sys.stderr, flush=True)
+
+
+CLIENT_DEFAULTS: dict[str, Any] = {"log_level": 0, "error_cb": _Complaints()}
 PRODUCER_DEFAULTS: dict[str, Any] = {
+    **CLIENT_DEFAULTS,
     "enable.idempotence": True,
     "acks": "all",
     "partitioner": "murmur2_random",
@@ -45,6 +62,7 @@ PRODUCER_DEFAULTS: dict[str, Any] = {
     "queue.buffering.max.messages": 200_000,
 }
 CONSUMER_DEFAULTS: dict[str, Any] = {
+    **CLIENT_DEFAULTS,
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",

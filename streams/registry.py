@@ -1,6 +1,7 @@
 """The codec of a running process: ids of our schemas from the registry, schemas of others' ids on demand."""
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deploy.schema_registry import SchemaRegistry
@@ -26,10 +27,10 @@ class Registry(SchemaRegistry):
 
 
 class Fetch:
-    """Schema by id; KeyError when there is none, remembered for ten seconds."""
+    """Schema by id; KeyError when there is none, remembered for ten seconds. Connects only when it is asked."""
 
-    def __init__(self, registry: SchemaRegistry) -> None:
-        self._registry = registry
+    def __init__(self, config: Mapping[str, str]) -> None:
+        self._config = config
         self._unknown: dict[int, float] = {}
 
     def __call__(self, number: int) -> str:
@@ -37,7 +38,8 @@ class Fetch:
         if asked is not None and time.monotonic() - asked < _UNKNOWN_FOR_S:
             raise KeyError(number)
         try:
-            return self._registry.schema(number)
+            with Registry(self._config) as registry:
+                return registry.schema(number)
         except KeyError:
             if len(self._unknown) >= _UNKNOWN_KEPT:
                 self._unknown.clear()
@@ -50,21 +52,19 @@ def connect(settings: "Settings") -> Codec:
 
     Raises Broken when a schema of this version is not registered, RegistryError when the registry does not answer.
     """
-    registry = Registry(settings.registry_config())
-    ids: dict[str, int] = {}
-    missing: list[str] = []
-    for topic in TOPICS.values():
-        if topic.value_schema is None:
-            continue
-        number = registry.schema_id(f"{topic.name}-value", schema_json(topic.value_schema))
-        if number is None:
-            missing.append(f"{topic.name}-value")
-        else:
-            ids[topic.value_schema] = number
+    config = settings.registry_config()
+    with Registry(config) as registry:
+        found = {
+            topic: registry.schema_id(f"{topic.name}-value", schema_json(topic.value_schema))
+            for topic in TOPICS.values()
+            if topic.value_schema is not None
+        }
+    missing = [f"{topic.name}-value" for topic, number in found.items() if number is None]
     if missing:
         some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise Broken(
-            f"{len(missing)} schemas of this version are not in the registry {registry.url} ({some}).",
+            f"{len(missing)} schemas of this version are not in the registry {config['url']} ({some}).",
             "Run `mandate up` or `mandate topics --create`.",
         )
-    return Codec(ids, Fetch(registry))
+    ids = {str(topic.value_schema): number for topic, number in found.items() if number is not None}
+    return Codec(ids, Fetch(config))

@@ -23,7 +23,7 @@ def moment(at: TimeUs) -> datetime:
 
 OPENING = us(datetime(2026, 11, 18, 14, 25, tzinfo=UTC))
 """The CRM tells of the leads from here on: a Wednesday, 09:25 in New York."""
-WAVES = tuple(us(datetime(2026, 11, 18, hour, minute, tzinfo=UTC)) for hour, minute in ((14, 30), (15, 40), (16, 50)))
+WAVES = tuple(us(datetime(2026, 11, 18, hour, minute, tzinfo=UTC)) for hour, minute in ((14, 30), (15, 30), (16, 30)))
 """Campaign waves. Nobody calls for an hour between them, and time leaps over that."""
 WAVE_BEATS = 12
 """Calls of one wave begin within so many beats."""

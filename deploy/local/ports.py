@@ -11,6 +11,8 @@ from deploy.settings import LOOPBACK
 
 def is_free(port: int) -> bool:
     """Whether a server could listen there now."""
+    if accepts(port):  # on some systems one can bind beside a server on all addresses
+        return False
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

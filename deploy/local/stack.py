@@ -7,32 +7,28 @@ ended and started again, and data written by the broker is kept until `fresh` or
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from deploy.local import kafka, ports, process, registry
+from deploy.local import kafka, ports, process, record, registry
 from deploy.local.errors import StackError, last_words
 from deploy.local.fetch import Fetched, fetch_all
 from deploy.local.java import java
 from deploy.local.progress import Progress, Silent
+from deploy.local.record import Ports, Run
+from deploy.schema_registry import RegistryError, SchemaRegistry
 from deploy.settings import (
     DEFAULT_KAFKA_PORT,
     DEFAULT_REGISTRY_PORT,
     LOOPBACK,
     PREFIX,
-    REGISTRY_PATH,
     Settings,
     SettingsError,
 )
@@ -40,9 +36,8 @@ from deploy.settings import (
 KAFKA = "kafka"
 REGISTRY = "registry"
 FORMATTER = "kafka-format"
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 180.0
 LOOK_EVERY_S = 0.05
-LOCK_WITHIN_S = 180.0
 # The registry keeps nothing of its own, and waits for ever for a broker that is gone.
 GRACE_S = {KAFKA: 20.0, REGISTRY: 2.0, FORMATTER: 2.0}
 
@@ -67,32 +62,6 @@ class Service:
     answers: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports of one run."""
-
-    kafka_port: int
-    controller_port: int
-    registry_port: int
-    management_port: int
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{LOOPBACK}:{self.kafka_port}"
-
-    @property
-    def registry_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.registry_port}{REGISTRY_PATH}"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What stack.json says. `owner` is None for a stack that is to be kept."""
-
-    ports: Ports
-    owner: process.Written | None
-
-
 def start(settings: Settings, progress: Progress | None = None, *, keep: bool = False, fresh: bool = False) -> Stack:
     """Broker and registry, answering. Idempotent. What was started is stopped again if this fails or is interrupted.
 
@@ -103,9 +72,9 @@ def start(settings: Settings, progress: Progress | None = None, *, keep: bool = 
     if not settings.is_local:
         return Stack(settings.bootstrap_servers, settings.schema_registry_url, started=False)
     progress = progress or Silent()
-    directory = _directory(settings)
+    directory = record.made(settings)
     owner = None if keep else process.myself()
-    with _alone(directory):
+    with record.alone(directory):
         running = None if fresh else _running(directory)
         if running is not None and _fits(settings, running.ports):
             return _joined(directory, running, owner, progress)
@@ -116,7 +85,7 @@ def start(settings: Settings, progress: Progress | None = None, *, keep: bool = 
         fetched = fetch_all(settings, progress)
         chosen = _choose_ports(settings)
         try:
-            _write_run(directory, Run(chosen, owner))
+            record.write(directory, Run(chosen, owner))
             _launch(directory, runtime, fetched, chosen, progress)
         except BaseException:
             _stop_parts(directory, Silent())
@@ -131,7 +100,7 @@ def stop(settings: Settings, progress: Progress | None = None) -> bool:
     directory = settings.data_dir / "stack"
     if not directory.is_dir():
         return False
-    with _alone(directory):
+    with record.alone(directory):
         return _stop_parts(directory, progress or Silent())
 
 
@@ -165,7 +134,7 @@ def _joined(directory: Path, running: Run, owner: process.Written | None, progre
         f"Taking over the stack of a killed run: {at}." if orphaned else f"The local stack runs already: {at}."
     )
     if orphaned or owner is None:
-        _write_run(directory, Run(running.ports, owner))
+        record.write(directory, Run(running.ports, owner))
     return Stack(running.ports.bootstrap, running.ports.registry_url, started=orphaned)
 
 
@@ -229,15 +198,7 @@ def _await_kafka(directory: Path, broker: psutil.Process, port: int) -> None:
 
 
 def _await_registry(directory: Path, registrar: psutil.Process, url: str) -> None:
-    with httpx.Client(timeout=2.0, trust_env=False) as client:
-
-        def answers() -> bool:
-            try:
-                return client.get(f"{url}/subjects").status_code == httpx.codes.OK
-            except httpx.HTTPError:
-                return False
-
-        _await(directory, REGISTRY, registrar, answers)
+    _await(directory, REGISTRY, registrar, lambda: _registry_answers({"url": url}))
 
 
 def _await(directory: Path, service: str, running: psutil.Process, answers: Callable[[], bool]) -> None:
@@ -263,7 +224,7 @@ def _await(directory: Path, service: str, running: psutil.Process, answers: Call
 
 def _running(directory: Path) -> Run | None:
     """A stack of ours that is whole and answers."""
-    written = _read_run(directory)
+    written = record.read(directory)
     if written is None or not all(process.find(directory, name) for name in (KAFKA, REGISTRY)):
         return None
     answers = _kafka_answers({"bootstrap.servers": written.ports.bootstrap})
@@ -303,62 +264,9 @@ def _lists_topics(admin: AdminClient, timeout_s: float) -> bool:
 
 
 def _registry_answers(config: dict[str, str]) -> bool:
-    user, _, password = config.get("basic.auth.user.info", "").partition(":")
     try:
-        answer = httpx.get(
-            f"{config['url'].rstrip('/')}/subjects",
-            auth=(user, password) if user else None,
-            verify=config.get("ssl.ca.location", True),
-            timeout=5.0,
-        )
-    except httpx.HTTPError:
+        with SchemaRegistry(config) as registrar:
+            registrar.subjects()
+    except RegistryError:
         return False
-    return answer.status_code == httpx.codes.OK
-
-
-# -- the stack's directory ---------------------------------------------------------------------------------------
-
-
-def _directory(settings: Settings) -> Path:
-    directory = settings.data_dir / "stack"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StackError(
-            f"{directory} can't be made: {error.strerror}.", f"Name another place in {PREFIX}DATA_DIR."
-        ) from None
-    return directory.resolve()
-
-
-def _read_run(directory: Path) -> Run | None:
-    try:
-        content = json.loads((directory / "stack.json").read_text())
-        owner = content.pop("owner")
-        return Run(Ports(**content), process.Written(**owner) if owner else None)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _write_run(directory: Path, run: Run) -> None:
-    draft = directory / "stack.json.draft"
-    draft.write_text(json.dumps({**asdict(run.ports), "owner": asdict(run.owner) if run.owner else None}))
-    os.replace(draft, directory / "stack.json")
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One process at a time starts or stops this stack; the system frees the lock of a killed one."""
-    with (directory / "lock").open("w") as handle:
-        until = time.monotonic() + LOCK_WITHIN_S
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > until:
-                raise StackError(
-                    f"Another process has been starting or stopping the stack in {directory} for"
-                    f" {LOCK_WITHIN_S:.0f} s.",
-                    "Wait for it or end it, then repeat the command.",
-                )
-            time.sleep(0.1)
-        yield
+    return True

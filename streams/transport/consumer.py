@@ -161,7 +161,7 @@ class Consumer(driver.Consumer):
         if mine:
             earliest = await self.earliest_offsets(*mine.values())
             ends = await self.highwaters(*mine.values())
-            starts = {tp: _start(tp, wanted[number], earliest[tp], ends[tp]) for number, tp in mine.items()}
+            starts = {tp: start_of(tp, wanted[number], earliest[tp], ends[tp]) for number, tp in mine.items()}
             await self.seek_wait(starts)
         self._position = starts
         self._read_again = {}
@@ -200,7 +200,8 @@ class Consumer(driver.Consumer):
         """Does nothing: topics come from the catalogue (`mandate up`, `mandate topics --create`)."""
 
 
-def _start(tp: TP, wanted: int | None, earliest: int, end: int) -> int:
+def start_of(tp: TP, wanted: int | None, earliest: int, end: int) -> int:
+    """Offset to read from; Broken when the log does not hold what the state needs next."""
     if wanted is None:
         return earliest
     if wanted < earliest:

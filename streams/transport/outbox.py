@@ -123,7 +123,9 @@ class Outbox:
         group.hand(1)
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, group.report, None, timestamp_ms, list(headers or ()))
+                self._producer.produce(
+                    topic, value, key, partition, group.report, None, timestamp_ms, list(headers or ())
+                )
             except BufferError:
                 # Bounded: a broker that takes nothing fails a delivery after delivery.timeout.ms, which ends us.
                 time.sleep(_FULL_RETRY_S)

@@ -22,6 +22,7 @@ from tests.agents.records import decision
 
 HEARTBEAT_S = 0.2
 LATE_S = 1.5
+WORDS = {"permit", "defer", "block", "late", "again", "silence"}
 DEFER_US = 3_000_000
 
 
@@ -60,9 +61,10 @@ class Responder:
         self.due = [(at, found) for at, found in self.due if at > now]
 
     def answer(self, request: AgentRequest) -> None:
-        """The action names the behaviour: any of these words, joined by underscores, one answer for each."""
+        """The action names the behaviour: any of these words, joined by underscores; any other is permitted."""
         at, number = time.monotonic(), 0
-        for word in request.action.split("_"):
+        words = request.action.split("_")
+        for word in words if WORDS.issuperset(words) else ["permit"]:
             if word == "late":
                 at += LATE_S
             elif word == "again":

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from agents import AgentConfig, AsyncMandateClient, MandateClient, MandateUnavailable, Refusal, Verdict
+from agents import (
+    AgentConfig,
+    AsyncMandateClient,
+    MandateClient,
+    MandateUnavailable,
+    Refusal,
+    RevocationTail,
+    Verdict,
+)
 from deploy.keys import jwks_path
 from deploy.settings import Settings
 from schemas.catalogue import TOPIC_OF
@@ -31,6 +39,7 @@ from schemas.records import (
     Position,
     ReasonCode,
     Record,
+    Revocation,
     RevocationScope,
     SpeechMode,
 )
@@ -48,21 +57,6 @@ def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come true in time"
         time.sleep(0.02)
-
-
-@pytest.fixture(scope="module")
-def control(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    directory = tmp_path_factory.mktemp("responder")
-    environment = {**os.environ, **stack.to_env(), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.agents.responder", str(directory)]
-    running = subprocess.Popen(command, env=environment, cwd=ROOT)
-    try:
-        until(lambda: (directory / "ready").exists() or running.poll() is not None, within_s=30)
-        assert running.poll() is None, "the responder ended"
-        yield stack
-    finally:
-        running.kill()
-        running.wait()
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +273,19 @@ def test_a_client_whose_feed_lags_more_than_its_lease_refuses(config: AgentConfi
         refusal = client.enforce(client.propose("lead-1", "permit", channel="voice"))
         assert isinstance(refusal, Refusal)
         assert refusal.code is ReasonCode.REVOCATION_FEED_STALE
+
+
+def test_a_revocation_that_can_not_be_read_makes_its_partition_unknown(control: Settings, broker: Broker) -> None:
+    tail = RevocationTail(control.client_config(), broker.codec)
+    tail.begin()
+    try:
+        until(lambda: all(tail.feed.as_of(partition) is not None for partition in range(broker.partitions)))
+        # Not written to the topic: every later reader of this stack would have to refuse.
+        tail._take(Message(topic=TOPIC_OF[Revocation], partition=1, value=b"not Avro"))
+        known = [tail.feed.as_of(partition) is not None for partition in range(broker.partitions)]
+        assert known == [partition != 1 for partition in range(broker.partitions)]
+    finally:
+        tail.stop()
 
 
 def test_directives_for_the_agent_and_for_all_agents_of_its_leads_are_followed(

@@ -45,6 +45,7 @@ def test_a_defer_is_the_first_answer_and_the_end_comes_by_itself() -> None:
     proposals.take(decision(request(), PERMIT, 2))
     assert proposal.first.result(0).verdict is DEFER
     assert proposal.final.result(0).verdict is PERMIT
+    assert proposals.give_up_all("closed") == (), "its waiter has it: it is not unclaimed"
 
 
 def test_the_end_of_a_defer_is_kept_until_somebody_asks_for_it() -> None:

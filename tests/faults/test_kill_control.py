@@ -22,7 +22,7 @@ from processors.authority import Court
 from processors.offline import MemoryRows
 from processors.partition import Partition
 from schemas.catalogue import TOPIC_OF, TOPICS
-from schemas.codec import Codec
+from schemas.codec import Codec, decode
 from schemas.records import AgentRequest, CrmResult, CrmUpdate, Decision, JournalEntry
 from sinks.complete import completeness
 from streams.registry import connect
@@ -149,7 +149,7 @@ def test_every_request_is_decided_and_each_decision_is_one_sequence_of_bytes(aft
     decided = defaultdict(set)
     for name, copies in after_the_kills.written[DECISIONS].items():
         assert len(set(copies)) == 1, f"decision {name} came in {len(set(copies))} versions"
-        decision = after_the_kills.codec.decode(Decision, bytes(PREFIX) + copies[0])
+        decision = decode(Decision, copies[0])
         decided[decision.request_id].add(name)
     assert set(decided) >= {request.request_id for request in after_the_kills.requests}
 
@@ -186,15 +186,15 @@ def test_no_crm_row_is_lost_or_doubled(after_the_kills: Aftermath) -> None:
     updates = after_the_kills.written[UPDATES]
     assert updates
     results = after_the_kills.written[RESULTS]
-    answered = [after_the_kills.codec.decode(CrmResult, bytes(PREFIX) + copies[0]) for copies in results.values()]
-    decoded = [after_the_kills.codec.decode(CrmUpdate, bytes(PREFIX) + copies[0]) for copies in updates.values()]
+    answered = [decode(CrmResult, copies[0]) for copies in results.values()]
+    decoded = [decode(CrmUpdate, copies[0]) for copies in updates.values()]
     assert sorted(result.update_id for result in answered) == sorted(update.update_id for update in decoded)
     with create_engine(after_the_kills.settings.crm_url).connect() as store:
         rows = store.execute(text("SELECT update_id, count(*) FROM crm_updates GROUP BY update_id")).all()
         applied = store.execute(text("SELECT count(*) FROM crm_updates WHERE result = 'APPLIED'")).scalar_one()
         fields = store.execute(text("SELECT count(*) FROM (SELECT DISTINCT external_id, field FROM crm_fields)"))
         assert fields.scalar_one() == store.execute(text("SELECT count(*) FROM crm_fields")).scalar_one()
-    assert dict(rows.__iter__()) == {update.update_id: 1 for update in decoded}
+    assert {row[0]: row[1] for row in rows} == {update.update_id: 1 for update in decoded}
     assert applied > 0
 
 

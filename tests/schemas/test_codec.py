@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import values
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from schemas.avro_files import definition, names
 from schemas.catalogue import TOPICS
 from schemas.codec import MAX_BYTES, Codec, CodecError, schema_json
 from schemas.records import CallEvent, DeadLetterCode, Tick
+from tests.schemas import values
 
 RECORDS = [name for name in names() if definition(name)["type"] == "record"]
 IDS = {topic.value_schema: number for number, topic in enumerate(TOPICS.values(), start=1) if topic.value_schema}

@@ -5,12 +5,12 @@ from typing import Any
 
 import fastavro
 import pytest
-from contract_lint import faults
 
 from schemas.avro_files import definition, names, self_contained
 from schemas.catalogue import TOPICS
 from schemas.generate import source
 from schemas.records import __file__ as records_file
+from tests.schemas.contract_lint import faults
 
 # Rows of control's table that no topic's value names.
 TABLE_ROWS = ("LeadState", "PartitionState", "PolicyHistory")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import Message
@@ -18,7 +18,7 @@ from processors.policy import load_bundle
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
 from schemas.records import Record
-from streams.kafka import Sender, follow, make_producer
+from streams.kafka import Sender, make_producer, read_all
 from streams.registry import connect
 from tests.sinks.support import PARTITIONS, Control, heartbeat, partition
 
@@ -59,17 +59,7 @@ class Topics:
 
     def all(self, topic: str) -> list[Message]:
         """Everything that a topic holds now."""
-        return list(_until_end(self.settings, topic))
-
-
-def _until_end(settings: Settings, topic: str) -> Iterator[Message]:
-    ended = False
-
-    def end() -> None:
-        nonlocal ended
-        ended = True
-
-    yield from follow(settings, [topic], stop=lambda: ended, ready=end)
+        return list(read_all(self.settings, topic))
 
 
 def published(settings: Settings) -> dict[str, dict[str, list[keys.Jwk]]]:
@@ -82,7 +72,9 @@ def start(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
     """A process of the `mandate` command."""
     environment = {**os.environ, **settings.to_env(), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "deploy.cli", *arguments]
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
 
 
 def kill_at_random(settings: Settings, arguments: Sequence[str], times: int, dice: random.Random) -> None:

@@ -87,8 +87,8 @@ def heartbeat(partition: int, at: int) -> Revocation:
     """A proof that a partition's feed is alive up to a time."""
     return Revocation(
         revocation_id=f"beat-{partition}-{at}", scope=RevocationScope.HEARTBEAT, subject=str(partition),
-        lead_id=LeadId(""), epoch=0, code=ReasonCode.UNKNOWN, message="", position=Position(partition=partition, offset=0),
-        at=at,
+        lead_id=LeadId(""), epoch=0, code=ReasonCode.UNKNOWN, message="",
+        position=Position(partition=partition, offset=0), at=at,
     )  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def revocation(grant_id: str, lead: str, at: int = NOON) -> Revocation:
     """The end of one grant."""
     return Revocation(
         revocation_id=f"revoked-{grant_id}", scope=RevocationScope.GRANT, subject=grant_id, lead_id=LeadId(lead),
-        epoch=0, code=ReasonCode.FACT_CHANGED, message="a fact changed", position=Position(partition=0, offset=0), at=at,
+        epoch=0, code=ReasonCode.FACT_CHANGED, message="a fact changed", position=Position(partition=0, offset=0),
+        at=at,
     )  # fmt: skip
 
 

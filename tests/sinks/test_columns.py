@@ -8,7 +8,7 @@ import pytest
 
 from schemas import records as r
 from schemas.catalogue import TOPICS
-from sinks.columns import SOURCE, TIMESTAMP, row_maker, table_schema
+from sinks.columns import SOURCE, TIMESTAMP, row_maker, table_of, table_schema
 from sinks.lake import AUDITED
 from tests.sinks.support import NOON
 
@@ -83,3 +83,14 @@ def test_a_map_of_bytes_is_a_map_of_binary() -> None:
     )  # fmt: skip
     row = arrow_row(letter)
     assert (row["value"], row["headers"]) == (b"\xff\x00", [("h", b"\xfe")])
+
+
+def test_a_record_whose_numbers_do_not_fit_keeps_its_place_and_its_bytes_and_the_others_their_columns() -> None:
+    schema, make = table_schema(r.Decision), row_maker(r.Decision)
+    wide = r.Decision(**{**{name: getattr(DECISION, name) for name in DECISION.__struct_fields__},
+                         "position": r.Position(partition=2**40, offset=1)})  # fmt: skip
+    table = table_of([make(DECISION) | {"_offset": 7}, make(wide) | {"_offset": 8}], [b"good", b"bad"], schema)
+    good, bad = table.to_pylist()
+    assert (good["_offset"], good["verdict"], good["_raw"]) == (7, "DEFER", None)
+    assert (bad["_offset"], bad["verdict"], bad["_raw"]) == (8, None, b"bad")
+    assert bad["_error"]

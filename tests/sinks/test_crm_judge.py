@@ -132,7 +132,16 @@ def test_an_opt_out_is_written_however_late(control: Control) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"fields": {}}, {"external_id": ""}, {"external_id": "x" * 201}, {"fields": {"meeting_at": "a\0b"}}, {"update_id": "\0"}],
+    [
+        {"fields": {}},
+        {"external_id": ""},
+        {"external_id": "x" * 201},
+        {"fields": {"meeting_at": "a\0b"}},
+        {"update_id": "\0"},
+    ],
 )
 def test_what_no_store_can_hold_is_refused_and_not_tried(control: Control, changed: dict[str, Any]) -> None:
-    assert refused(verdict(control, msgspec.structs.replace(control.update(FIELDS), **changed))) is ReasonCode.PARAMETER_INVALID
+    assert (
+        refused(verdict(control, msgspec.structs.replace(control.update(FIELDS), **changed)))
+        is ReasonCode.PARAMETER_INVALID
+    )

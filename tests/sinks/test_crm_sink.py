@@ -14,6 +14,7 @@ from deploy.settings import Settings
 from schemas.records import CrmResult, CrmUpdate, CrmWriteResult, DeadLetter, ReasonCode
 from sinks.crm import serve
 from streams import Broken
+from streams.kafka import make_producer
 from tests.sinks.broker import Topics, finish, kill_at_random, published, start
 from tests.sinks.support import SECOND, Control, revocation
 
@@ -205,14 +206,40 @@ def test_sigterm_ends_the_sink_with_everything_answered(topics: Topics, settings
     assert len(results(topics, lead)) == 1
 
 
+def test_an_answer_that_the_broker_did_not_take_is_sent_by_the_next_run_as_it_was(
+    topics: Topics, settings: Settings, lead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(settings)
+    at = now()
+    topics.beat(at)
+    topics.put(topics.control.update({"availability": "soon"}, lead=lead, update_id=f"u-{lead}", at=at))
+    out_of_reach = {"bootstrap.servers": "127.0.0.1:1", "delivery.timeout.ms": 1500, "log_level": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr("sinks.crm.make_producer", lambda settings, **_: make_producer(settings, **out_of_reach))
+        with pytest.raises(Broken):
+            run(settings)
+    assert fields(settings, lead) == {"availability": "soon"}
+    owed = dict(rows(settings, "SELECT id, value FROM sink_outbox"))  # type: ignore[arg-type]
+    assert results(topics, lead) == []
+    run(settings)
+    sent = [message.value() for message in topics.all("crm.results") if message.key() == lead.encode()]
+    assert len(sent) == 1
+    assert sent[0] in owed.values()
+    assert rows(settings, "SELECT count(*) FROM sink_outbox") == [(0,)]
+
+
 @pytest.mark.faults
 def test_kills_at_random_points_lose_no_write_and_double_none(topics: Topics, settings: Settings, lead: str) -> None:
     dice = random.Random(20261121)
-    at, count, leads = now(), 3000, 40
+    at, count, leads = now(), 2000, 40
     topics.beat(at)
     updates: list[CrmUpdate] = [
         topics.control.update(
-            {"availability": str(number)}, lead=f"{lead}-{number % leads}", update_id=f"u{number}-{lead}", at=at, offset=number
+            {"availability": str(number)},
+            lead=f"{lead}-{number % leads}",
+            update_id=f"u{number}-{lead}",
+            at=at,
+            offset=number,
         )
         for number in range(count)
     ]
@@ -220,7 +247,9 @@ def test_kills_at_random_points_lose_no_write_and_double_none(topics: Topics, se
     kill_at_random(settings, ["sink", "crm"], 5, dice)
     finish(settings, "sink", "crm", "--once")
     recorded = rows(
-        settings, "SELECT update_id, count(*), min(result) FROM crm_updates WHERE lead_id LIKE :l GROUP BY 1", l=f"{lead}%"
+        settings,
+        "SELECT update_id, count(*), min(result) FROM crm_updates WHERE lead_id LIKE :l GROUP BY 1",
+        l=f"{lead}%",
     )
     assert sorted(recorded) == sorted((u.update_id, 1, "APPLIED") for u in updates)
     for number in range(leads):

@@ -93,12 +93,17 @@ def test_whatever_the_order_of_the_updates_the_record_ends_the_same(store: CrmSt
 
 def test_a_transaction_that_fails_leaves_no_write_no_record_no_answer_and_no_offset(store: CrmStore, url: str) -> None:
     update = Control().update({"a": "1"})
-    with pytest.raises(RuntimeError, match="killed"), store.transaction() as writes:
-        writes.upsert(update)
-        writes.record(update, "d" * 64, outcome(update), "grant-1", PLACE, 7)
-        writes.owe(Outgoing("crm.results", b"lead-1", b"x", [], 1))
-        writes.advance(PLACE, None, 8)
-        raise RuntimeError("killed")
+
+    def fail_late() -> None:
+        with store.transaction() as writes:
+            writes.upsert(update)
+            writes.record(update, "d" * 64, outcome(update), "grant-1", PLACE, 7)
+            writes.owe(Outgoing("crm.results", b"lead-1", b"x", [], 1))
+            writes.advance(PLACE, None, 8)
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail_late()
     with store.transaction() as writes:
         assert not writes.known("d" * 64)
         assert writes.user_of("grant-1") is None
@@ -159,9 +164,14 @@ def test_a_second_sink_that_moved_the_offset_meanwhile_ends_this_one_with_nothin
         writes.advance(PLACE, None, 5)
     with store.transaction() as rival:
         rival.advance(PLACE, 5, 9)
-    with pytest.raises(Broken, match="another CRM sink"), store.transaction() as writes:
-        writes.upsert(Control().update({"a": "1"}))
-        writes.advance(PLACE, 5, 6)
+
+    def go_on_from_where_it_was() -> None:
+        with store.transaction() as writes:
+            writes.upsert(Control().update({"a": "1"}))
+            writes.advance(PLACE, 5, 6)
+
+    with pytest.raises(Broken, match="Another CRM sink"):
+        go_on_from_where_it_was()
     assert values(url) == {}
     assert store.offsets() == {PLACE: 9}
 

@@ -68,7 +68,7 @@ def _message(line: Line, moment: Moment, message: dict[str, object]) -> Emission
     return emission.webhook(
         PROVIDER,
         json.dumps(message, separators=(",", ":")).encode(),
-        moment.at,
+        moment.arrives_at,
         lead_id=line.lead_id,
         key=f"twilio:{call_id(line)}",
         headers={"dg-request-id": line.uuid("session"), "x-mandate-call-id": f"twilio:{call_id(line)}"},

@@ -31,7 +31,11 @@ class Happens(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One moment of a call. utterance: number of the stretch of speech, the same from its start to its end."""
+    """One moment of a call.
+
+    utterance: number of the stretch of speech, the same from its start to its end. late: how long what the provider
+    tells of it is on its way.
+    """
 
     what: Happens
     at: TimeUs
@@ -43,6 +47,12 @@ class Moment:
     cause: CallEndCause = CallEndCause.COMPLETED
     ms: int = 0
     started_at: TimeUs = 0
+    late: TimeUs = 0
+
+    @property
+    def arrives_at(self) -> TimeUs:
+        """When the platform receives what the provider tells of it."""
+        return self.at + self.late
 
 
 class Line:

@@ -119,10 +119,10 @@ def _event(line: Line, moment: Moment, name: str, content: dict[str, object], *,
     return emission.webhook(
         PROVIDER,
         json.dumps(body, separators=(",", ":")).encode(),
-        moment.at,
+        moment.arrives_at,
         lead_id=line.lead_id,
         key=f"{PROVIDER}:{call_id(line)}",
-        headers={"Content-Type": "application/json", "telnyx-timestamp": str(moment.at // 1_000_000)},
+        headers={"Content-Type": "application/json", "telnyx-timestamp": str(moment.arrives_at // 1_000_000)},
     )
 
 

@@ -63,7 +63,8 @@ def streamed_voice(line: Line, moment: Moment) -> list[Emission]:
     """The same with a media stream, whose audio somebody else transcribes."""
     told = voice(line, moment)
     if moment.what is Happens.ANSWERED:
-        told += [_stream(line, moment, {"event": "connected", "protocol": "Call", "version": "1.0.0"}), _start(line, moment)]
+        connected = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+        told += [_stream(line, moment, connected), _start(line, moment)]
     elif moment.what is Happens.SPEECH_STOPPED and moment.speaker is Speaker.AGENT:
         told.append(_numbered(line, moment, "mark", {"mark": {"name": f"utterance-{moment.utterance}"}}))
     elif moment.what is Happens.BARGE_IN:
@@ -123,7 +124,7 @@ def _status(line: Line, moment: Moment, status: str, *, other_leg: bool = False)
     if status in _ENDINGS.values():
         seconds = (moment.at - line.answered_at) // 1_000_000 if line.answered_at else 0
         fields |= {"CallDuration": str(seconds), "Duration": str(-(-seconds // 60)), "SipResponseCode": "200"}
-    return _form(line, fields, moment.at, token=f"{sid}/{number}")
+    return _form(line, fields, moment.arrives_at, token=f"{sid}/{number}")
 
 
 def _machine(line: Line, moment: Moment) -> Emission:
@@ -133,7 +134,7 @@ def _machine(line: Line, moment: Moment) -> Emission:
         "AnsweredBy": _ANSWERED_BY[moment.answered_by],
         "MachineDetectionDuration": "3200",
     }
-    return _form(line, fields, moment.at, token=f"{call_id(line)}/amd")
+    return _form(line, fields, moment.arrives_at, token=f"{call_id(line)}/amd")
 
 
 def _transcription(line: Line, at: TimeUs, event: str, content: dict[str, str]) -> Emission:
@@ -191,7 +192,7 @@ def _numbered(line: Line, moment: Moment, event: str, content: dict[str, object]
 def _stream(line: Line, moment: Moment, message: dict[str, object]) -> Emission:
     body = json.dumps(message, separators=(",", ":")).encode()
     headers = {"X-Mandate-Source": "media-stream"}
-    return emission.webhook(PROVIDER, body, moment.at, lead_id=line.lead_id, key=_key(line), headers=headers)
+    return emission.webhook(PROVIDER, body, moment.arrives_at, lead_id=line.lead_id, key=_key(line), headers=headers)
 
 
 def _key(line: Line) -> str:

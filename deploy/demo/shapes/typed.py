@@ -80,9 +80,9 @@ def _event(line: Line, moment: Moment) -> Emission:
             sequence=number,
             sequence_scope=call_id(line),
             occurred_at=moment.at,
-            received_at=moment.at,
+            received_at=moment.arrives_at,
         ),
-        moment.at,
+        moment.arrives_at,
     )
 
 
@@ -108,7 +108,7 @@ def _segment(line: Line, moment: Moment) -> Emission:
             confidence=moment.confidence if has_figure else None,
             confidence_kind=ConfidenceKind.ASR if has_figure else ConfidenceKind.NONE,
             occurred_at=moment.at,
-            received_at=moment.at,
+            received_at=moment.arrives_at,
         ),
-        moment.at,
+        moment.arrives_at,
     )

@@ -1,0 +1,143 @@
+"""Moves journal time: hours of calls in a minute, and the same story on any machine.
+
+Scripts are coroutines. Time stands still while any of them does something, such as waiting for a verdict; when all
+sleep, it leaps to the next wake-up, and the stage catches up before anybody wakes. A script that waits out a DEFER
+holds no time back until the defer's deadline.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from deploy.demo.emission import Emission
+from deploy.demo.times import beat_at_or_after
+from schemas.records import TimeUs
+
+T = TypeVar("T")
+
+
+class Stage(Protocol):
+    """Where the play is given: real topics, or memory in tests of the corpus."""
+
+    async def advance(self, emissions: Sequence[Emission], to: TimeUs) -> None:
+        """Sends the records in order and moves the driven clock; returns when the control plane caught up."""
+
+    async def in_journal(self, entry_id: str) -> None:
+        """Returns when the journal holds this entry."""
+
+    async def case_of(self, lead_id: str) -> str:
+        """Id of the case that is open for a lead; returns when there is one."""
+
+
+class Conductor:
+    """The one clock of a play. Not thread-safe: everything runs on one loop."""
+
+    def __init__(self, stage: Stage, start: TimeUs, moved: Callable[[TimeUs], None] = lambda _: None) -> None:
+        self.stage = stage
+        self.now = start
+        self._moved = moved
+        self._emissions: list[tuple[TimeUs, int, Emission]] = []
+        self._sleepers: list[tuple[TimeUs, int, asyncio.Future[None]]] = []
+        self._parked: dict[int, tuple[TimeUs, ...]] = {}
+        self._numbers = itertools.count()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failed: list[BaseException] = []
+        self._running = 0
+        self._changed = asyncio.Event()
+
+    # --- for scripts
+    def schedule(self, emissions: Iterable[Emission]) -> None:
+        """Has records sent when their time comes."""
+        for emission in emissions:
+            heapq.heappush(self._emissions, (max(emission.at, self.now), next(self._numbers), emission))
+
+    def spawn(self, script: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Starts a script."""
+        task = asyncio.create_task(script)
+        self._running += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def sleep_until(self, at: TimeUs) -> None:
+        """Sleeps until the first beat at or after a time."""
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (max(beat_at_or_after(at), self.now), next(self._numbers), wake))
+        self._pause(1)
+        await wake  # the conductor has counted this script in again
+
+    async def parked(self, awaited: Awaitable[T], *moments: TimeUs) -> T:
+        """Waits for something that only time or others bring, at the latest at the last of these moments."""
+        number = next(self._numbers)
+        self._parked[number] = moments
+        self._pause(1)
+        try:
+            return await awaited
+        finally:
+            self._running += 1
+            del self._parked[number]
+
+    async def joined(self, task: "asyncio.Task[T]") -> T:
+        """Waits for another script."""
+        self._pause(1)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._running += 1
+
+    # --- the play
+    async def play(self) -> None:
+        """Runs until every script has ended and everything is sent; raises what a script raised."""
+        try:
+            while True:
+                await self._all_wait()
+                at = self._next()
+                if at is None:
+                    return
+                await self.stage.advance(self._take_emissions(at), at)
+                self.now = at
+                self._moved(at)
+                self._wake(at)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _all_wait(self) -> None:
+        while True:
+            if self._failed:
+                raise self._failed[0]
+            overdue = any(moments[-1] <= self.now for moments in self._parked.values())
+            if self._running == 0 and not overdue:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _next(self) -> TimeUs | None:
+        times = [moment for moments in self._parked.values() for moment in moments if moment > self.now]
+        times += [self._sleepers[0][0]] if self._sleepers else []
+        if not times and self._emissions:
+            times = [beat_at_or_after(self._emissions[-1][0])]
+        return min(times, default=None)
+
+    def _take_emissions(self, until: TimeUs) -> list[Emission]:
+        taken = []
+        while self._emissions and self._emissions[0][0] <= until:
+            taken.append(heapq.heappop(self._emissions)[2])
+        return taken
+
+    def _wake(self, at: TimeUs) -> None:
+        while self._sleepers and self._sleepers[0][0] <= at:
+            self._running += 1
+            heapq.heappop(self._sleepers)[2].set_result(None)
+
+    def _pause(self, count: int) -> None:
+        self._running -= count
+        self._changed.set()
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed.append(error)
+        self._pause(1)

@@ -1,0 +1,137 @@
+"""One round with one system: start it, open the calls, measure latency at each rate, then a backlog, end it."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deploy.commands import policy_activate
+from deploy.settings import Settings
+from schemas.codec import Codec
+from schemas.records import RequestId
+from tests.benchmarks.figures import percentiles
+from tests.benchmarks.load import Answers, Gun, Sent, Shot, schedule, wall_us
+from tests.benchmarks.systems import Running, System, broker_cpu_s, running
+from tests.benchmarks.workload import Traffic
+
+ANSWER_WITHIN_S = 60.0
+_LEAD_TIME_S = 0.25
+_ENCODE_S = 60e-6
+
+
+class Plan(NamedTuple):
+    """How much is measured. warm_s: seconds of the first rate before each latency run, not counted."""
+
+    leads: int
+    rates: tuple[int, ...]
+    seconds: tuple[float, ...]
+    warm_s: float
+    opening_rate: int
+    backlog: int
+
+
+class Round:
+    """A system that runs, with its traffic."""
+
+    def __init__(self, settings: Settings, codec: Codec, processes: Running, plan: Plan, name: str, seed: int) -> None:
+        self._settings = settings
+        self._processes = processes
+        self._plan = plan
+        self._seed = seed
+        prefix = processes.system.prefix
+        self._traffic = Traffic(name, plan.leads, seed)
+        self._gun = Gun(settings, codec, prefix)
+        self._answers = Answers(settings, codec, prefix)
+
+    def open_calls(self) -> None:
+        """Brings every lead into its call."""
+        began = wall_us() + 100_000
+        pace = 1.0 / self._plan.opening_rate
+        shots = [
+            self._gun.load(step(began + round(number * pace * 1e6)), number * pace)
+            for number, step in enumerate(self._traffic.opening())
+        ]
+        self._settle(self._gun.fire(shots, time.monotonic()))
+
+    def latency(self, rate: int, seconds: float) -> dict[str, Any]:
+        """Open loop at a rate: from the scheduled send of a request to its first verdict, in ms."""
+        total = self._plan.warm_s + seconds
+        before, broker_before = self._processes.cpu_s(), broker_cpu_s(self._settings)
+        shots, start = self._aim(list(schedule(rate, total, self._seed)))
+        sent = self._gun.fire(shots, start)
+        self._settle(sent)
+        used = {name: round(spent - before[name], 2) for name, spent in self._processes.cpu_s().items()}
+        used["broker"] = round(broker_cpu_s(self._settings) - broker_before, 2)
+        counted = {request: at for request, at in sent.due.items() if at >= start + self._plan.warm_s}
+        samples = [(self._answers.at[request] - at) * 1_000 for request, at in counted.items()]
+        return {
+            "rate": rate,
+            "seconds": seconds,
+            "events": len(shots),
+            "latency_ms": percentiles(samples),
+            "sent_late_ms": percentiles(sent.late_ms),
+            "verdicts": self._verdicts(counted),
+            "cpu_s": used,
+            "samples_ms": [round(sample, 3) for sample in samples],
+        }
+
+    def backlog(self, events: int) -> dict[str, Any]:
+        """Events a second from the moment at which a system that was held may read, to the last verdict."""
+        before, broker_before = self._processes.cpu_s(), broker_cpu_s(self._settings)
+        with self._processes.held():
+            shots, start = self._aim([0.0] * events)
+            sent = self._gun.fire(shots, start)
+            preloaded_s = time.monotonic() - start
+            began = time.monotonic()
+        self._settle(sent)
+        last = max(self._answers.at[request] for request in sent.due)
+        used = {name: spent - before[name] for name, spent in self._processes.cpu_s().items()}
+        used["broker"] = broker_cpu_s(self._settings) - broker_before
+        return {
+            "events": events,
+            "requests": len(sent.due),
+            "preloaded_s": round(preloaded_s, 2),
+            "seconds": round(last - began, 3),
+            "events_per_s": round(events / (last - began)),
+            "cpu_us_per_event": {name: round(spent / events * 1e6, 1) for name, spent in used.items()},
+            "verdicts": self._verdicts(sent.due),
+        }
+
+    def close(self) -> None:
+        self._answers.close()
+
+    def _aim(self, due_s: list[float]) -> tuple[list[Shot], float]:
+        """Encodes one event for each time, stamped with the time at which it will be sent, and says when to start."""
+        wait_s = _LEAD_TIME_S + len(due_s) * _ENCODE_S
+        start, wall = time.monotonic() + wait_s, wall_us() + round(wait_s * 1e6)
+        shots = [self._gun.load(self._traffic.next(wall + round(at * 1e6)), at) for at in due_s]
+        return shots, max(start, time.monotonic())
+
+    def _settle(self, sent: Sent) -> None:
+        requests = list(sent.due)
+        if not self._answers.wait_for(requests, ANSWER_WITHIN_S, self._processes.look):
+            missing = [request for request in requests if request not in self._answers.at]
+            raise TimeoutError(f"{len(missing)} of {len(requests)} requests had no verdict, such as {missing[0]}")
+
+    def _verdicts(self, requests: dict[RequestId, float]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for request in requests:
+            verdict = self._answers.verdicts[request].value
+            found[verdict] = found.get(verdict, 0) + 1
+        return dict(sorted(found.items()))
+
+
+def measure(
+    system: System, settings: Settings, codec: Codec, plan: Plan, *, logs: Path, number: int
+) -> dict[str, Any]:
+    """All figures of one round."""
+    with running(system, settings, logs) as processes:
+        if system.name == "mandate":
+            policy_activate.run(settings, bundle=settings.policy_bundle)
+        name = f"{system.prefix}r{number}"
+        this = Round(settings, codec, processes, plan, name, seed=number)
+        try:
+            this.open_calls()
+            latencies = [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
+            return {"latency": latencies, "backlog": this.backlog(plan.backlog)}
+        finally:
+            this.close()

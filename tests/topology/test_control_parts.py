@@ -1,0 +1,182 @@
+"""Parts of the control worker that need no broker: what is handed over, where reading starts, whose directory it is."""
+
+import asyncio
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from faust import SASLCredentials, SSLCredentials
+from faust.types import TP
+
+from deploy.settings import load_settings
+from streams import Broken
+from streams.slots import take_slot
+from streams.ticks import tick_entry
+from streams.transport.consumer import MAX_BATCH, Batch, Consumer, start_of
+from streams.transport.security import credentials
+
+PLACE = TP("execution.journal", 0)
+
+
+class Nobody:
+    """A reader of one partition with room for ever."""
+
+    topic = PLACE.topic
+
+    async def open(self, partitions: Iterable[int]) -> Mapping[int, int | None]:
+        return dict.fromkeys(partitions)
+
+    async def settle(self) -> None:
+        return
+
+    def has_room(self, partition: int) -> bool:
+        return True
+
+    async def wait_for_room(self) -> None:
+        return
+
+
+class Handing(Consumer):
+    """The consumer's handing over, without Faust's services and the network around it."""
+
+    flow_active = True
+
+    def __init__(self, position: int) -> None:
+        self.reader = Nobody()
+        self.epoch = 0
+        self._position = {PLACE: position}
+        self._read_again = {}
+        self.handed: list[Batch] = []
+        self.sought: list[Mapping[TP, int]] = []
+        self.callback = self._take
+
+    async def _take(self, message: Any) -> None:
+        self.handed.append(message)
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self.sought.append(partitions)
+
+    def _as_message(self, tp: TP, batch: list[ConsumerRecord], epoch: int) -> Any:
+        return Batch(tp.partition, batch, epoch)
+
+    def fetched(self, *offsets: int) -> list[list[int]]:
+        """Hands over records of these offsets; the offsets of the batches that went through."""
+        self.handed = []
+        asyncio.run(self._hand_over(PLACE, [record(offset) for offset in offsets]))
+        return [[each.offset for each in batch.records] for batch in self.handed]
+
+
+def record(offset: int) -> ConsumerRecord:
+    return ConsumerRecord(PLACE.topic, PLACE.partition, offset, 0, 0, None, b"", None, 0, 0, ())
+
+
+def test_records_that_go_on_where_control_stopped_are_handed_over_in_bounded_batches() -> None:
+    consumer = Handing(position=5)
+    count = MAX_BATCH + 7
+    batches = consumer.fetched(*range(5, 5 + count))
+    assert [len(batch) for batch in batches] == [MAX_BATCH, 7]
+    assert sum(batches, []) == list(range(5, 5 + count))
+
+
+def test_records_that_control_has_already_are_cut_off() -> None:
+    consumer = Handing(position=5)
+    assert consumer.fetched(3, 4, 5, 6) == [[5, 6]]
+    assert consumer.fetched(3, 4, 5, 6) == []
+    assert not consumer.sought
+
+
+def test_records_after_a_hole_are_read_again_and_not_handed_over() -> None:
+    # What Faust would commit past: committed 2585, 2585 dropped, 2586..2589 handed over (field notes 1.2-E, #606).
+    consumer = Handing(position=2585)
+    assert consumer.fetched(2586, 2587, 2588, 2589) == []
+    assert consumer.sought == [{PLACE: 2585}]
+    assert consumer.fetched(2585, 2586) == [[2585, 2586]]
+
+
+def test_a_hole_that_the_log_itself_has_is_handed_over_for_control_to_refuse() -> None:
+    consumer = Handing(position=10)
+    assert consumer.fetched(12, 13) == []
+    assert consumer.fetched(12, 13) == [[12, 13]]
+    assert len(consumer.sought) == 1
+
+
+def test_nothing_is_handed_over_once_the_partitions_are_given_up() -> None:
+    consumer = Handing(position=0)
+    consumer._position = {}
+    assert consumer.fetched(0, 1) == []
+
+
+def test_only_what_control_acknowledged_is_committed_whatever_faust_saw_acked() -> None:
+    consumer = Handing(position=0)
+    consumer._acked = {PLACE: [2586, 2587, 2588, 2589]}
+    consumer._acknowledged, consumer._committed = {PLACE: 2585}, {PLACE: 2580}
+    assert consumer._filter_committable_offsets(consumer._filter_tps_with_pending_acks()) == {PLACE: 2585}
+    consumer._committed[PLACE] = 2585
+    assert consumer._filter_committable_offsets(consumer._filter_tps_with_pending_acks()) == {}
+
+
+@pytest.mark.parametrize(("wanted", "start"), [(None, 3), (3, 3), (7, 7), (9, 9)])
+def test_reading_starts_where_the_state_goes_on_or_at_the_beginning(wanted: int | None, start: int) -> None:
+    assert start_of(PLACE, wanted, earliest=3, end=9) == start
+
+
+@pytest.mark.parametrize(("wanted", "told"), [(2, "removed before they were judged"), (10, "another journal's")])
+def test_a_journal_that_does_not_fit_the_state_is_refused(wanted: int, told: str) -> None:
+    with pytest.raises(Broken, match=told):
+        start_of(PLACE, wanted, earliest=3, end=9)
+
+
+def test_two_workers_take_two_directories_and_a_later_one_takes_the_first_that_is_free(tmp_path: Path) -> None:
+    first, second = take_slot(tmp_path), take_slot(tmp_path)
+    assert first.path != second.path
+    assert first.instance != second.instance
+    first.release()
+    again = take_slot(tmp_path)
+    assert (again.path, again.instance) == (first.path, first.instance)
+    again.release()
+    second.release()
+
+
+def test_a_named_directory_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from streams.slots import take_slot; path = pathlib.Path(sys.argv[1]);"
+        "slot = take_slot(path, path); print('taken', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        with pytest.raises(Broken, match="in use by another worker"):
+            take_slot(tmp_path, tmp_path)
+        other.kill()
+    take_slot(tmp_path, tmp_path).release()
+
+
+def test_login_and_encryption_reach_the_consumer_too() -> None:
+    address = {"kafka_bootstrap": "broker:9093", "registry_url": "http://registry"}
+    assert credentials(load_settings(**address)) is None
+    encrypted = credentials(load_settings(**address, kafka_security_protocol="SSL"))
+    assert isinstance(encrypted, SSLCredentials)
+    assert encrypted.context.verify_mode is ssl.CERT_REQUIRED
+    login = {"kafka_sasl_username": "control", "kafka_sasl_password": "secret"}
+    scram = credentials(
+        load_settings(**address, **login, kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="SCRAM-SHA-512")
+    )
+    assert isinstance(scram, SASLCredentials)
+    assert (scram.protocol.value, scram.mechanism.value) == ("SASL_SSL", "SCRAM-SHA-512")
+    assert (scram.username, scram.password) == ("control", "secret")
+    assert scram.ssl_context is not None
+    plain = credentials(load_settings(**address, **login, kafka_security_protocol="SASL_PLAINTEXT"))
+    assert isinstance(plain, SASLCredentials)
+    assert (plain.mechanism.value, plain.ssl_context) == ("PLAIN", None)
+
+
+def test_a_tick_made_again_is_the_same() -> None:
+    assert tick_entry(2, 5_000_000) == tick_entry(2, 5_000_000)
+    assert tick_entry(2, 5_000_000).entry_id != tick_entry(3, 5_000_000).entry_id
