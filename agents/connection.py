@@ -85,7 +85,7 @@ class Connection:
         """Send a request and begin to wait for its answer."""
         if self._is_lost:
             raise MandateUnavailable(self.trouble)
-        headers = headers_of(request, self._config.now(), traceparent)
+        headers = headers_of(request, traceparent)
         value = self.codec.encode(request)
         proposal = self.proposals.open(request)
 
@@ -112,7 +112,7 @@ class Connection:
             else:
                 sent.set_exception(MandateUnavailable(f"the report did not reach Kafka ({error.str()}): send it again"))
 
-        headers = headers_of(outcome, self._config.now(), traceparent)
+        headers = headers_of(outcome, traceparent)
         self._produce(outcome, self.codec.encode(outcome), headers, delivered)
         return sent
 
@@ -176,13 +176,14 @@ class Connection:
 
     def _produce(self, record: AgentRequest | AgentOutcome, value: bytes, headers: Any, delivered: Any) -> None:
         topic = TOPIC_OF[type(record)]
+        at = record.requested_at if isinstance(record, AgentRequest) else record.occurred_at
         try:
             self._producer.produce(
                 topic,
                 value,
                 key=record.lead_id,
                 headers=headers,
-                timestamp=max(1, self._config.now() // _US_PER_MS),  # 0 would be the wall clock's time
+                timestamp=max(1, at // _US_PER_MS),  # 0 would be the wall clock's time
                 on_delivery=delivered,
             )
         except (BufferError, KafkaException) as error:

@@ -106,16 +106,16 @@ def _outcome(
     )
 
 
-def headers_of(record: AgentRequest | AgentOutcome, now: TimeUs, traceparent: str | None = None) -> Headers:
+def headers_of(record: AgentRequest | AgentOutcome, traceparent: str | None = None) -> Headers:
     """CloudEvents headers and a trace context: the given one, or a fresh one. ValueError for a malformed one."""
     if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
         raise ValueError(f"{traceparent!r} is not a W3C traceparent of version 00")
     return cloud_event(
         record,
-        id=record.outcome_id if isinstance(record, AgentOutcome) else record.request_id,
+        id=record.request_id if isinstance(record, AgentRequest) else record.outcome_id,
         source=f"/mandate/agents/{record.agent_id}",
         subject=record.lead_id,
-        at=now,
+        at=record.requested_at if isinstance(record, AgentRequest) else record.occurred_at,
         traceparent=traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
     )
 

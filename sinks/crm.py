@@ -101,6 +101,7 @@ class CrmSink:
             if not pending:
                 if once and self._reader.caught_up:
                     break
+                self._tail.read_on()
                 continue
             self._tail.catch_up()
             before = len(pending)

@@ -126,7 +126,7 @@ def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
         broker_commit_interval=0.3,
         broker_commit_every=_NEVER,
         broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_heartbeat_interval=0.5,
         broker_request_timeout=15.0,
         broker_rebalance_timeout=20.0,
         broker_max_poll_interval=60.0,

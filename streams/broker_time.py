@@ -59,8 +59,13 @@ def _ensure_topic(settings: "Settings") -> None:
     admin = AdminClient({**settings.client_config()})
     topic = NewTopic(TOPIC, 1, settings.replication_factor, config=_CONFIG)
     try:
-        if TOPIC not in admin.list_topics(timeout=_TIMEOUT_S).topics:
-            admin.create_topics([topic], operation_timeout=_TIMEOUT_S)[TOPIC].result()
+        existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    except KafkaException as error:
+        raise Broken(f"The Kafka cluster does not answer ({error.args[0].str()}).", CHECK_BROKERS) from error
+    if TOPIC in existing:
+        return
+    try:
+        admin.create_topics([topic], operation_timeout=_TIMEOUT_S)[TOPIC].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise Broken(

@@ -70,6 +70,9 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 5,
     "partition.assignment.strategy": "cooperative-sticky",
+    # A process that was killed is missed after six seconds, the least that brokers take by default.
+    "session.timeout.ms": 6_000,
+    "heartbeat.interval.ms": 1_000,
 }
 
 

@@ -12,17 +12,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from deploy.demo.emission import Emission
-from deploy.demo.times import beat_at_or_after
+from deploy.demo.times import BEAT, beat_at_or_after
 from schemas.records import TimeUs
 
 T = TypeVar("T")
+_AWAITED_S = 1.0
+"""How long an end that may come now is awaited, by the wall clock; it may also not come yet."""
 
 
 class Stage(Protocol):
     """Where the play is given: real topics, or memory in tests of the corpus."""
 
-    async def advance(self, emissions: Sequence[Emission], to: TimeUs) -> None:
-        """Sends the records in order and moves the driven clock; returns when the control plane caught up."""
+    async def advance(self, emissions: Sequence[Emission], to: TimeUs, *, wholly: bool = False) -> None:
+        """Sends the records in order and moves the driven clock; returns when they are in the journal.
+
+        Control is then at most a beat behind; `wholly`: not at all, and what follows from it is published.
+        """
 
     async def in_journal(self, entry_id: str) -> None:
         """Returns when the journal holds this entry."""
@@ -45,6 +50,7 @@ class Conductor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failed: list[BaseException] = []
         self._running = 0
+        self._stirred = False
         self._changed = asyncio.Event()
 
     # --- for scripts
@@ -78,6 +84,7 @@ class Conductor:
         finally:
             self._running += 1
             del self._parked[number]
+            self._changed.set()
 
     async def joined(self, task: "asyncio.Task[T]") -> T:
         """Waits for another script."""
@@ -96,13 +103,33 @@ class Conductor:
                 at = self._next()
                 if at is None:
                     return
-                await self.stage.advance(self._take_emissions(at), at)
-                self.now = at
-                self._moved(at)
-                self._wake(at)
+                await self._go_to(at)
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    async def _go_to(self, at: TimeUs) -> None:
+        # Before a leap, what happens now may still wake somebody: one beat, and everything is known.
+        leap = self._stirred and at > self.now + BEAT
+        to = beat_at_or_after(self.now + 1) if leap else at
+        emissions = self._take_emissions(to)
+        await self.stage.advance(emissions, to, wholly=leap)
+        self.now = to
+        self._moved(to)
+        self._stirred = bool(emissions)
+        self._wake(to)
+        await self._await_ends(to)
+
+    async def _await_ends(self, now: TimeUs) -> None:
+        """Gives those a moment whose wait may end at this time."""
+        due = {number for number, moments in self._parked.items() if now in moments}
+        try:
+            async with asyncio.timeout(_AWAITED_S):
+                while due & self._parked.keys():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
 
     async def _all_wait(self) -> None:
         while True:
@@ -111,6 +138,7 @@ class Conductor:
             overdue = any(moments[-1] <= self.now for moments in self._parked.values())
             if self._running == 0 and not overdue:
                 return
+            self._stirred = True
             self._changed.clear()
             await self._changed.wait()
 
@@ -130,6 +158,7 @@ class Conductor:
     def _wake(self, at: TimeUs) -> None:
         while self._sleepers and self._sleepers[0][0] <= at:
             self._running += 1
+            self._stirred = True
             heapq.heappop(self._sleepers)[2].set_result(None)
 
     def _pause(self, count: int) -> None:

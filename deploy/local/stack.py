@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from deploy.local import kafka, ports, process, record, registry
-from deploy.local.errors import StackError, last_words
+from deploy.local.errors import PortTakenError, StackError, last_words
 from deploy.local.fetch import Fetched, fetch_all
 from deploy.local.java import java
 from deploy.local.progress import Progress, Silent
@@ -38,6 +38,7 @@ REGISTRY = "registry"
 FORMATTER = "kafka-format"
 READY_WITHIN_S = 180.0
 LOOK_EVERY_S = 0.05
+ATTEMPTS = 3
 # The registry keeps nothing of its own, and waits for ever for a broker that is gone.
 GRACE_S = {KAFKA: 20.0, REGISTRY: 2.0, FORMATTER: 2.0}
 
@@ -83,13 +84,7 @@ def start(settings: Settings, progress: Progress | None = None, *, keep: bool = 
             shutil.rmtree(directory / "kafka", ignore_errors=True)
         runtime = java()
         fetched = fetch_all(settings, progress)
-        chosen = _choose_ports(settings)
-        try:
-            record.write(directory, Run(chosen, owner))
-            _launch(directory, runtime, fetched, chosen, progress)
-        except BaseException:
-            _stop_parts(directory, Silent())
-            raise
+        chosen = _launch(settings, directory, owner, runtime, fetched, progress)
     return Stack(chosen.bootstrap, chosen.registry_url, started=True)
 
 
@@ -138,7 +133,42 @@ def _joined(directory: Path, running: Run, owner: process.Written | None, progre
     return Stack(running.ports.bootstrap, running.ports.registry_url, started=orphaned)
 
 
-def _launch(directory: Path, runtime: Path, fetched: Fetched, chosen: Ports, progress: Progress) -> None:
+def _launch(
+    settings: Settings,
+    directory: Path,
+    owner: process.Written | None,
+    runtime: Path,
+    fetched: Fetched,
+    progress: Progress,
+) -> Ports:
+    """Start both, all or nothing; on other ports when somebody was quicker to take one that we had picked."""
+    for _ in range(ATTEMPTS - 1):
+        chosen = _choose_ports(settings)
+        try:
+            return _launch_on(chosen, directory, owner, runtime, fetched, progress)
+        except PortTakenError as error:
+            progress.say(error.message)
+    return _launch_on(_choose_ports(settings), directory, owner, runtime, fetched, progress)
+
+
+def _launch_on(
+    chosen: Ports,
+    directory: Path,
+    owner: process.Written | None,
+    runtime: Path,
+    fetched: Fetched,
+    progress: Progress,
+) -> Ports:
+    record.write(directory, Run(chosen, owner))
+    try:
+        _spawn(directory, runtime, fetched, chosen, progress)
+    except BaseException:
+        _stop_parts(directory, Silent())
+        raise
+    return chosen
+
+
+def _spawn(directory: Path, runtime: Path, fetched: Fetched, chosen: Ports, progress: Progress) -> None:
     began = time.monotonic()
     progress.say("Starting Kafka and the schema registry.")
     # The registry first: it needs longer, and asks for the broker until that answers.
@@ -207,8 +237,9 @@ def _await(directory: Path, service: str, running: psutil.Process, answers: Call
     until = time.monotonic() + READY_WITHIN_S
     while not answers():
         if not process.is_running(running):
-            raise StackError(
-                f"{title} ended while it started: {last_words(log.read_text(errors='replace'))}.",
+            told = last_words(log.read_text(errors="replace"))
+            raise (PortTakenError if "Address already in use" in told else StackError)(
+                f"{title} ended while it started: {told}.",
                 f"{log} has the whole story; `make clean` removes what an earlier run may have damaged.",
             )
         if time.monotonic() > until:

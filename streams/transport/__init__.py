@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from faust.transport.drivers import aiokafka as driver
 
-from streams.transport.consumer import Consumer
+from streams.transport.consumer import Consumer, Fetcher
 from streams.transport.producer import Producer
 
 
@@ -16,7 +16,8 @@ class Transport(driver.Transport):
 
     Consumer: ClassVar[type[Consumer]] = Consumer
     Producer: ClassVar[type[Producer]] = Producer
+    Fetcher: ClassVar[type[Fetcher]] = Fetcher
     driver_version = "mandate (aiokafka consumer, librdkafka producer)"
 
 
-__all__ = ["Consumer", "Producer", "Transport"]
+__all__ = ["Consumer", "Fetcher", "Producer", "Transport"]

@@ -12,9 +12,10 @@ from typing import Any, Protocol, cast
 
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
+from faust.transport import base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
-from mode import ServiceT
+from mode import Service, ServiceT
 
 from streams import Broken
 
@@ -52,6 +53,17 @@ class Reader(Protocol):
 
     async def wait_for_room(self) -> None:
         """Returns when some partition has room again."""
+
+
+class Fetcher(base.Fetcher):
+    """Runs the consumer's loop. Faust's own takes a stop during a rebalance for a crash."""
+
+    @Service.task
+    async def _fetcher(self) -> None:
+        try:
+            await cast(Consumer, self.app.consumer)._drain_messages(self)
+        finally:
+            self.set_shutdown()
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents import (
     AgentConfig,
@@ -24,6 +25,8 @@ from agents import (
     RevocationTail,
     Verdict,
 )
+from agents.feed import partition_of
+from agents.tail import Tail
 from deploy.keys import jwks_path
 from deploy.settings import Settings
 from schemas.catalogue import TOPIC_OF
@@ -138,6 +141,37 @@ def test_the_request_on_the_topic_is_keyed_timed_and_traced(client: MandateClien
     assert message.timestamp()[1] == request.requested_at // 1000
     assert trace_of(message.headers()) == trace
     assert dict(message.headers())["ce_id"] == b"traced-1"
+
+
+def test_requests_and_reports_lie_on_the_partition_of_their_lead(client: MandateClient, broker: Broker) -> None:
+    for number in range(8):
+        verdict = client.propose(f"placed-{number}", "permit", channel="voice")
+        client.report(verdict, "done")
+    sent = broker.written(AgentRequest) + broker.written(AgentOutcome)
+    placed = [message for message in sent if (message.key() or b"").startswith(b"placed-")]
+    assert len(placed) == 16
+    for message in placed:
+        assert message.partition() == partition_of((message.key() or b"").decode(), broker.partitions)
+
+
+def test_a_tail_from_the_end_has_everything_that_is_written_after_it_began(control: Settings) -> None:
+    topic = f"tail-{time.time_ns()}"
+    admin = AdminClient(control.client_config())
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(10)
+    producer = Producer({**control.client_config(), "linger.ms": 0})
+    for number in range(20):
+        producer.produce(topic, f"before-{number}")
+        producer.flush(10)
+        seen: list[bytes | None] = []
+        tail = Tail(
+            control.client_config(), (topic,), start="end", take=lambda m, to=seen: to.append(m.value()), lost=print
+        )
+        tail.begin()
+        producer.produce(topic, b"after")
+        producer.flush(10)
+        until(lambda to=seen: bool(to))
+        tail.stop()
+        assert seen == [b"after"]
 
 
 def test_what_differs_from_the_proposal_is_not_covered(client: MandateClient) -> None:

@@ -72,7 +72,7 @@ def test_what_can_not_be_proposed_is_refused_in_words_before_anything_is_sent(
 
 
 def test_headers_carry_the_event_and_a_trace_of_its_own() -> None:
-    first, second = headers_of(request(), NOW), headers_of(request(), NOW)
+    first, second = headers_of(request()), headers_of(request())
     assert dict(first)["ce_id"] == b"request-1"
     assert dict(first)["ce_type"] == b"mandate.agent.requests"
     assert dict(first)["ce_subject"] == b"lead-1"
@@ -81,9 +81,9 @@ def test_headers_carry_the_event_and_a_trace_of_its_own() -> None:
 
 def test_the_agents_own_trace_is_carried_on_and_a_malformed_one_refused() -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    assert trace_of(headers_of(request(), NOW, trace)) == trace
+    assert trace_of(headers_of(request(), trace)) == trace
     with pytest.raises(ValueError, match="not a W3C traceparent"):
-        headers_of(request(), NOW, "my trace")
+        headers_of(request(), "my trace")
 
 
 def permitted(**changes: Any) -> Verdict:

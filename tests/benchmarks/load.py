@@ -16,12 +16,14 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from deploy.settings import Settings
+from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
-from schemas.records import Decision, RequestId, TimeUs, Verdict
+from schemas.records import Decision, JournalEntry, LeadId, RequestId, TimeUs, Verdict
 from streams.kafka import make_consumer, make_producer, partition_count
 from tests.benchmarks.workload import Event
 
-DECISIONS = "permission.decisions"
+DECISIONS = TOPIC_OF[Decision]
+JOURNAL = TOPIC_OF[JournalEntry]
 _TRACE = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
 _POLL_EVERY = 64
 
@@ -56,9 +58,12 @@ class Answers:
         for place in places:
             place.offset = self._consumer.get_watermark_offsets(place, timeout=15)[1]
         self._consumer.assign(places)
-        self._raw: deque[tuple[float, bytes]] = deque()
+        self._journal = [TopicPartition(prefix + JOURNAL, place.partition) for place in places]
+        self._raw: deque[tuple[float, bytes, bytes, int]] = deque()
         self.at: dict[RequestId, float] = {}
         self.verdicts: dict[RequestId, Verdict] = {}
+        self.lead_on: dict[int, LeadId] = {}
+        """Some lead of each partition."""
         self._closing = False
         self._thread = threading.Thread(target=self._listen, name="answers", daemon=True)
         self._thread.start()
@@ -67,12 +72,14 @@ class Answers:
         while not self._closing:
             message = self._consumer.poll(0.2)
             if message is not None and message.error() is None:
-                self._raw.append((time.monotonic(), message.value() or b""))
+                at = time.monotonic()
+                self._raw.append((at, message.value() or b"", message.key() or b"", message.partition() or 0))
 
     def look(self) -> None:
         """Decodes what was heard."""
         while self._raw:
-            at, value = self._raw.popleft()
+            at, value, key, partition = self._raw.popleft()
+            self.lead_on[partition] = LeadId(key.decode())
             decision = self._codec.decode(Decision, value)
             self.at.setdefault(decision.request_id, at)
             self.verdicts.setdefault(decision.request_id, decision.verdict)
@@ -87,6 +94,10 @@ class Answers:
             self.look()
             missing = {request for request in missing if request not in self.at}
         return not missing
+
+    def journal_end(self) -> int:
+        """How many entries the journal has had."""
+        return sum(self._consumer.get_watermark_offsets(place, timeout=15)[1] for place in self._journal)
 
     def close(self) -> None:
         self._closing = True

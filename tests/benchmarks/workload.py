@@ -63,8 +63,8 @@ class Event(NamedTuple):
 class Lead:
     """One buyer on the phone."""
 
-    def __init__(self, name: str, seed: int, zone: str) -> None:
-        self.id = LeadId(name)
+    def __init__(self, name: LeadId, seed: int, zone: str) -> None:
+        self.id = name
         self._random = random.Random(f"{seed}-{name}")
         self._call_id = f"CA{self._random.getrandbits(128):032x}"
         self._conversation = ConversationId(f"twilio:{self._call_id}")
@@ -94,6 +94,10 @@ class Lead:
     def next(self, at: TimeUs) -> Event:
         """The next event of the call."""
         return next(self._turn)(at)
+
+    def ask(self, at: TimeUs) -> Event:
+        """A request out of turn."""
+        return self._asks(at)
 
     def skip(self, events: int) -> None:
         """Begins elsewhere in a turn, so that leads are not in step."""
@@ -246,20 +250,21 @@ class Traffic:
     def __init__(self, prefix: str, leads: int, seed: int = 1) -> None:
         zone = noon_zone(datetime.now(UTC))
         self._random = random.Random(seed)
-        self.leads = [Lead(f"{prefix}-{number}", seed, zone) for number in range(leads)]
+        names = [LeadId(f"{prefix}-{number}") for number in range(leads)]
+        self.leads = {name: Lead(name, seed, zone) for name in names}
         self._order: list[Lead] = []
-        for number, lead in enumerate(self.leads):
+        for number, lead in enumerate(self.leads.values()):
             lead.skip(number)
 
     def next(self, at: TimeUs) -> Event:
         """One more event; every lead comes once in each round, in a new order."""
         if not self._order:
-            self._order = self._random.sample(self.leads, len(self.leads))
+            self._order = self._random.sample(list(self.leads.values()), len(self.leads))
         return self._order.pop().next(at)
 
     def opening(self) -> Iterator[Callable[[TimeUs], Event]]:
         """The openings of all leads, step by step side by side; each ends with a request."""
-        openings = [lead.opening() for lead in self.leads]
+        openings = [lead.opening() for lead in self.leads.values()]
         for step in zip(*openings, strict=True):
             yield from step
 

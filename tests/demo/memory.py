@@ -74,7 +74,7 @@ class Memory:
         self._activate()
 
     # --- the stage
-    async def advance(self, emissions: Sequence[Emission], to: TimeUs) -> None:
+    async def advance(self, emissions: Sequence[Emission], to: TimeUs, *, wholly: bool = False) -> None:
         for emission in emissions:
             value = emission.value if isinstance(emission.value, bytes) else self._codec.encode(emission.value)
             self.take(emission.at, emission.topic, emission.key, value)
@@ -130,7 +130,7 @@ class Memory:
     def _dead(self, topic: str, code: DeadLetterCode, error: str) -> None:
         self.evidence.add(
             DeadLetter(
-                dead_letter_id=derive("dead", len(self.inputs)), topic=topic, partition=0, offset=len(self.inputs),
+                dead_letter_id=derive("dead", len(self.evidence.dead_letters)), topic=topic, partition=0, offset=0,
                 code=code, error=error, stage="intake", at=self.now,
             )
         )  # fmt: skip

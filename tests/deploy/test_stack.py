@@ -242,6 +242,22 @@ def test_a_broker_that_cannot_start_is_told_with_its_own_words(
 
 
 @broker
+def test_a_port_that_is_taken_during_the_start_is_chosen_anew(
+    settings: Settings, taken_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = ports.pick_free, []
+
+    def unlucky(count: int) -> list[int]:
+        calls.append(count)
+        picked = real(count)
+        return [*picked[1:], taken_port] if len(calls) == 1 else picked
+
+    monkeypatch.setattr(ports, "pick_free", unlucky)
+    assert local_stack.start(settings).started
+    assert len(calls) == 2
+
+
+@broker
 def test_a_registry_that_does_not_answer_in_time_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_stack, "READY_WITHIN_S", 0.1)
     with pytest.raises(StackError, match=r"did not answer within") as refused:

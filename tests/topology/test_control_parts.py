@@ -80,7 +80,7 @@ def test_records_that_go_on_where_control_stopped_are_handed_over_in_bounded_bat
     count = MAX_BATCH + 7
     batches = consumer.fetched(*range(5, 5 + count))
     assert [len(batch) for batch in batches] == [MAX_BATCH, 7]
-    assert sum(batches, []) == list(range(5, 5 + count))
+    assert [offset for batch in batches for offset in batch] == list(range(5, 5 + count))
 
 
 def test_records_that_control_has_already_are_cut_off() -> None:

@@ -38,7 +38,6 @@ async def transfer_closes(scene: Scene) -> None:
         scene.detects(SignalType.LANGUAGE_COMMITMENT, said, sure=0.96)
         await scene.catch_up()
     await scene.try_once("transfer", "capture_commitment", parameters={"price_minor": PRICES[0], "currency": "USD"})
-    await scene.try_once("transfer", "offer_discount", parameters={"discount_bp": 500})
     await scene.hang_up("transfer")
 
 

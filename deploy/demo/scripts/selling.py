@@ -140,11 +140,6 @@ async def close(scene: Scene, *, objects: bool = False, discount: bool = False) 
     """Price, perhaps an objection, the commitment, and the end."""
     price = scene.rng.choice(PRICES)
     await discuss_price(scene, price, objects=objects)
-    if discount:
-        granted = await scene.permit("closing", "offer_discount", parameters={"discount_bp": 800})
-        if granted is not None:
-            await scene.says("closing", "I can take eight percent off for a start this quarter.")
-            await scene.done("closing", granted)
     wish = "Do you agree to these terms?"
     if objects:
         # The closer asks at once, and must wait until the objection is resolved.
@@ -153,9 +148,19 @@ async def close(scene: Scene, *, objects: bool = False, discount: bool = False) 
         await scene.hears(scene.rng.choice(CONVINCED), signal=SignalType.OBJECTION_RESOLVED, subject="price")
         await scene.conductor.joined(asking)
     else:
+        if discount:
+            await _discount(scene)
         await ask(scene, "closing", "request_commitment", wish, scene.rng.choice(AGREED))
     await capture(scene, price)
     await scene.hang_up("closing")
+
+
+async def _discount(scene: Scene) -> None:
+    """A discount that the closer may give."""
+    granted = await scene.permit("closing", "offer_discount", parameters={"discount_bp": 800})
+    if granted is not None:
+        await scene.says("closing", "I can take eight percent off for a start this quarter.")
+        await scene.done("closing", granted)
 
 
 async def discuss_price(scene: Scene, price: int, *, objects: bool = False) -> Said | None:
