@@ -23,6 +23,7 @@ from streams.ticks import Ticks
 from streams.topology import CONTROL
 from streams.transport import Consumer, Producer, Transport
 from streams.transport.consumer import Batch
+from streams.transport.outbox import QUIET
 from streams.transport.producer import DEFECT
 from streams.transport.security import credentials
 
@@ -158,7 +159,7 @@ class Layout(NamedTuple):
 
 
 def _layout(settings: "Settings") -> Layout:
-    admin = AdminClient({**settings.client_config()})
+    admin = AdminClient({**settings.client_config(), **QUIET})
     names = TopicCollection([JOURNAL, CHANGELOG])
     try:
         futures = admin.describe_topics(names, request_timeout=_METADATA_S)

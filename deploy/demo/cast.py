@@ -77,7 +77,7 @@ def _lead(kind: Kind, number: int, seed: int) -> Lead:
 
 def introduction(lead: Lead, place: int) -> list[Emission]:
     """What the CRM tells of a lead before anybody calls."""
-    at = OPENING + place * SECOND // 2
+    at = OPENING + place * SECOND // 100
     consents = [Channel.VOICE, *([Channel.SMS] if lead.allows_sms else [])]
     upserted = CrmEvent(
         event_id=derive("crm", lead.lead_id, "upserted"),
@@ -90,7 +90,7 @@ def introduction(lead: Lead, place: int) -> list[Emission]:
         occurred_at=at,
         received_at=at,
     )
-    return [emission.typed(upserted, at), *(_consented(lead, channel, at + 100_000) for channel in consents)]
+    return [emission.typed(upserted, at), *(_consented(lead, channel, at + 1000) for channel in consents)]
 
 
 def _consented(lead: Lead, channel: Channel, at: TimeUs) -> Emission:

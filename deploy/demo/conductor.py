@@ -109,8 +109,8 @@ class Conductor:
                 task.cancel()
 
     async def _go_to(self, at: TimeUs) -> None:
-        # Before a leap, what happens now may still wake somebody: one beat, and everything is known.
-        leap = self._stirred and at > self.now + BEAT
+        # Before a leap, what happens now may still end somebody's wait: one beat, and everything is known.
+        leap = bool(self._stirred and self._parked and at > self.now + BEAT)
         to = beat_at_or_after(self.now + 1) if leap else at
         emissions = self._take_emissions(to)
         await self.stage.advance(emissions, to, wholly=leap)

@@ -47,6 +47,7 @@ def run(settings: Settings) -> int:
         ends.callback(company.stop)
         threading.Thread(target=_import_sinks, name="imports", daemon=True).start()
         own = ends.enter_context(_stack(own, progress))
+        ends.callback(company.stop)  # before the stack, which is what they work on
         _prepare(own, progress)
         company.go(own)
         progress.say("Intake, control, CRM sink and audit sink are ready. The play begins.")

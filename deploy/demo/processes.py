@@ -55,7 +55,7 @@ class Process:
         self.log = logs / f"{part.name}.log"
         self._ready = threading.Event()
         self._stopped = False
-        with self.log.open("wb") as errors:
+        with self.log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.demo.child", part.module, *part.preload],
                 stdin=subprocess.PIPE,

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _POLL_S = 0.1
 _FULL_RETRY_S = 0.002
 _CLOSE_S = 5.0
+_SAY_EVERY_S = 10.0
+QUIET = {"log_level": 0}
+"""librdkafka says each failed connection on stderr; what an operator must know comes from us."""
+log = logging.getLogger("mandate.kafka")
 
 
 class Deliveries:
@@ -90,7 +94,7 @@ class Outbox:
 
     def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._producer = make_producer(settings, error_cb=_on_error, logger=logging.getLogger("mandate.kafka"))
+        self._producer = make_producer(settings, error_cb=_Troubles(), **QUIET)
         self._ready: list[Deliveries] = []
         self._open: set[Deliveries] = set()
         self._closing = False
@@ -167,7 +171,15 @@ def _wake_all(groups: list[Deliveries]) -> None:
         group.wake()
 
 
-def _on_error(error: KafkaError) -> None:
-    # Brokers that come and go are librdkafka's business; a fatal error means that no guarantee holds any more.
-    if error.fatal():
-        end_process(Broken(f"The producer can't go on ({error.str()}).", CHECK_BROKERS))
+class _Troubles:
+    """Says now and then that brokers do not answer; ends the process when the producer can keep no promise any more."""
+
+    def __init__(self) -> None:
+        self._said = float("-inf")
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.fatal():
+            end_process(Broken(f"The producer can't go on ({error.str()}).", CHECK_BROKERS))
+        if time.monotonic() - self._said > _SAY_EVERY_S:
+            self._said = time.monotonic()
+            log.warning("%s", error.str())
