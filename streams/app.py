@@ -15,7 +15,7 @@ from schemas.codec import Codec
 from streams import Broken, end_process
 from streams.clock import Clock
 from streams.control import JOURNAL, Control, MakeFold
-from streams.kafka import CHECK_BROKERS
+from streams.kafka import CHECK_BROKERS, CLIENT_DEFAULTS
 from streams.recovery import TableManager
 from streams.slots import Slot
 from streams.tables import CHANGELOG, ExecutionTable, table_arguments
@@ -23,7 +23,6 @@ from streams.ticks import Ticks
 from streams.topology import CONTROL
 from streams.transport import Consumer, Producer, Transport
 from streams.transport.consumer import Batch
-from streams.transport.outbox import QUIET
 from streams.transport.producer import DEFECT
 from streams.transport.security import credentials
 
@@ -159,7 +158,7 @@ class Layout(NamedTuple):
 
 
 def _layout(settings: "Settings") -> Layout:
-    admin = AdminClient({**settings.client_config(), **QUIET})
+    admin = AdminClient({**settings.client_config(), **CLIENT_DEFAULTS})
     names = TopicCollection([JOURNAL, CHANGELOG])
     try:
         futures = admin.describe_topics(names, request_timeout=_METADATA_S)

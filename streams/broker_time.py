@@ -11,8 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams import Broken
-from streams.kafka import CHECK_BROKERS, make_producer
-from streams.transport.outbox import QUIET
+from streams.kafka import CHECK_BROKERS, CLIENT_DEFAULTS, make_producer
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -39,7 +38,7 @@ def check_clock(settings: "Settings") -> None:
 
 def _ask(settings: "Settings") -> tuple[float, float, float]:
     """Our clock before, the broker's in between, ours after; seconds since 1970."""
-    producer = make_producer(settings, **QUIET)
+    producer = make_producer(settings)
     reports: list[tuple[float, KafkaError | None, int]] = []
 
     def report(error: KafkaError | None, message: Message) -> None:
@@ -57,7 +56,7 @@ def _ask(settings: "Settings") -> tuple[float, float, float]:
 
 
 def _ensure_topic(settings: "Settings") -> None:
-    admin = AdminClient({**settings.client_config(), **QUIET})
+    admin = AdminClient({**settings.client_config(), **CLIENT_DEFAULTS})
     topic = NewTopic(TOPIC, 1, settings.replication_factor, config=_CONFIG)
     try:
         existing = admin.list_topics(timeout=_TIMEOUT_S).topics

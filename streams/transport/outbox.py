@@ -5,7 +5,6 @@ acknowledged afterwards.
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas.headers import Headers
 from streams import Broken, end_process
-from streams.kafka import CHECK_BROKERS, make_producer
+from streams.kafka import make_producer
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 _POLL_S = 0.1
 _FULL_RETRY_S = 0.002
 _CLOSE_S = 5.0
-_SAY_EVERY_S = 10.0
-QUIET = {"log_level": 0}
-"""librdkafka says each failed connection on stderr; what an operator must know comes from us."""
-log = logging.getLogger("mandate.kafka")
 
 
 class Deliveries:
@@ -94,7 +89,7 @@ class Outbox:
 
     def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._producer = make_producer(settings, error_cb=_Troubles(), **QUIET)
+        self._producer = make_producer(settings)
         self._ready: list[Deliveries] = []
         self._open: set[Deliveries] = set()
         self._closing = False
@@ -169,17 +164,3 @@ class Outbox:
 def _wake_all(groups: list[Deliveries]) -> None:
     for group in groups:
         group.wake()
-
-
-class _Troubles:
-    """Says now and then that brokers do not answer; ends the process when the producer can keep no promise any more."""
-
-    def __init__(self) -> None:
-        self._said = float("-inf")
-
-    def __call__(self, error: KafkaError) -> None:
-        if error.fatal():
-            end_process(Broken(f"The producer can't go on ({error.str()}).", CHECK_BROKERS))
-        if time.monotonic() - self._said > _SAY_EVERY_S:
-            self._said = time.monotonic()
-            log.warning("%s", error.str())
