@@ -24,6 +24,7 @@ from schemas.records import (
 )
 
 _OUTCOMES = uuid.UUID("5f0c2b7e-5a70-5c4e-9b57-8d3a0c6f7a11")
+_LONG = 2**63
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -127,6 +128,8 @@ def _check_values(parameters: Parameters, crm_fields: Mapping[str, str]) -> None
                 f"parameter {name!r} is {type(value).__name__}: only bool, int and str are allowed"
                 " (money in minor units, discounts in basis points)"
             )
+        if isinstance(value, int) and not -_LONG <= value < _LONG:
+            raise ValueError(f"parameter {name!r} is {value}: integers have 64 bits")
     for name, text in crm_fields.items():
         if not isinstance(text, str):
             raise ValueError(f"CRM field {name!r} is {type(text).__name__}: CRM fields are text")

@@ -38,16 +38,21 @@ def ensure_keys(settings: Settings) -> None:
     for path in (settings.signing_key_path, settings.approver_key_path):
         if not path.exists():
             _create(path)
-    published = jwks_path(settings)
-    published.parent.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(jwks(settings), indent=2, sort_keys=True) + "\n"
-    if not published.exists() or published.read_text() != content:
-        _write(published, content.encode(), mode=0o644)
+    for published, keys in ((jwks_path(settings), jwks(settings)), (approvers_path(settings), approvers(settings))):
+        published.parent.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(keys, indent=2, sort_keys=True) + "\n"
+        if not published.exists() or published.read_text() != content:
+            _write(published, content.encode(), mode=0o644)
 
 
 def jwks_path(settings: Settings) -> Path:
-    """Where the public keys are published on this machine."""
+    """Where the public key that grants are verified with is published on this machine."""
     return settings.data_dir / "keys" / "jwks.json"
+
+
+def approvers_path(settings: Settings) -> Path:
+    """Where the public keys that approve policies are published on this machine."""
+    return settings.data_dir / "keys" / "approvers.json"
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
@@ -64,9 +69,13 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def jwks(settings: Settings) -> Jwks:
-    """The public halves of the signing and the approver key."""
-    paths = (settings.signing_key_path, settings.approver_key_path)
-    return {"keys": [public_jwk(load_private_key(path).public_key()) for path in paths]}
+    """The public half of the key that signs grants, and of no other: who approves policies can't sign a grant."""
+    return {"keys": [public_jwk(load_private_key(settings.signing_key_path).public_key())]}
+
+
+def approvers(settings: Settings) -> Jwks:
+    """The public half of the key that approves policies."""
+    return {"keys": [public_jwk(load_private_key(settings.approver_key_path).public_key())]}
 
 
 def public_jwk(key: Ed25519PublicKey) -> Jwk:

@@ -84,7 +84,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="human.interventions", doc="People's acts on leads.", key="lead_id",
           value=records.HumanIntervention, writers=(HUMAN,), readers=(INTAKE,)),
     Topic(name="policy.activations", doc="Policy bundles coming into force.", key="activation_id", partitions=1,
-          value=records.PolicyActivation, retention_ms=FIVE_YEARS_MS, writers=(OPERATOR,), readers=(INTAKE,)),
+          value=records.PolicyActivation, retention_ms=FIVE_YEARS_MS, writers=(OPERATOR,), readers=(INTAKE, CRM_SINK)),
     # --- the single source of truth
     Topic(name="execution.journal", doc="The single source of truth: per lead one total order and one clock.", key="lead_id",
           value=records.JournalEntry, retention_ms=FIVE_YEARS_MS, writers=(INTAKE, CONTROL), readers=(CONTROL, AUDIT_SINK, DATA)),
@@ -96,7 +96,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="permission.revocations", doc="Grants that fell, and the feed's heartbeat.", key="scope:subject", cleanup="compact",
           value=records.Revocation, writers=(CONTROL,), readers=(AGENT, CRM_SINK, AUDIT_SINK)),
     Topic(name="agent.directives", doc="Orders to agents that asked nothing.", key="lead_id",
-          value=records.Directive, writers=(CONTROL,), readers=(AGENT, PLATFORM, DATA)),
+          value=records.Directive, writers=(CONTROL,), readers=(AGENT, PLATFORM, AUDIT_SINK, DATA)),
     Topic(name="execution.transitions", doc="Every change of every fact.", key="lead_id",
           value=records.Transition, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(AUDIT_SINK, DATA)),
     Topic(name="execution.state", doc="The public view of each lead.", key="lead_id", cleanup="compact",
@@ -110,7 +110,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="audit.checkpoints", doc="Commits of the audit sink.", key="table", partitions=1,
           value=records.AuditCheckpoint, retention_ms=FIVE_YEARS_MS, writers=(AUDIT_SINK,), readers=(DATA,)),
     Topic(name="dead.letters", doc="Records that could not be taken, whole.", key="as the original", partitions=1,
-          value=records.DeadLetter, retention_ms=30 * DAY_MS, max_bytes=DEAD_LETTER_BYTES, writers=(INTAKE, CONTROL), readers=(OPERATOR, AUDIT_SINK, DATA)),
+          value=records.DeadLetter, retention_ms=30 * DAY_MS, max_bytes=DEAD_LETTER_BYTES, writers=(INTAKE, CONTROL, CRM_SINK), readers=(OPERATOR, AUDIT_SINK, DATA)),
     # --- internal
     Topic(name="clock.driven", doc="Readings of a driven clock; empty in production.", key="none", partitions=1,
           value=records.ClockReading, retention_ms=DAY_MS, writers=(PLATFORM,), readers=(INTAKE, CONTROL), internal=True),

@@ -164,9 +164,18 @@ def _read_primitive(avro: str, value: Any, where: str) -> Any:
         return value
     if avro == "double" and (is_number or isinstance(value, float)):
         return float(value)
+    if avro == "string" and isinstance(value, str) and not value.isascii():
+        _check_encodable(value, where)
     if (avro == "string" and isinstance(value, str)) or (avro == "boolean" and isinstance(value, bool)):
         return value
     raise JsonError(f"{where}: expected {avro}, got {_kind(value)}")
+
+
+def _check_encodable(value: str, where: str) -> None:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise JsonError(f"{where}: half of a surrogate pair stands alone ({error.reason})") from error
 
 
 def _read_bytes(value: Any, where: str) -> bytes:

@@ -414,6 +414,8 @@ class CrmUpdate(Record, frozen=True, kw_only=True, gc=False):
     lead_id: LeadId
     external_id: str
     fields: dict[str, str] = msgspec.field(default_factory=dict)
+    parameters: dict[str, bool | int | str] = msgspec.field(default_factory=dict)
+    tool: str | None = None
     role: str
     agent_id: AgentId
     decision_id: DecisionId

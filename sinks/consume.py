@@ -5,7 +5,8 @@ next, the process ends and says so.
 """
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,11 +37,15 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
 
-    def listen(self) -> "Stop":
-        """Takes over both signals of this process; call it from the main thread."""
-        signal.signal(signal.SIGTERM, self._handle)
-        signal.signal(signal.SIGINT, self._handle)
-        return self
+    @contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Takes over both signals for the length of the block; for the main thread alone."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -13,8 +13,6 @@ from sinks.policies import PolicyBook
 
 ACTION = "update_crm"
 SYSTEM_ROLE = "mandate"
-TOOLS = (None, "crm")
-"""A request may name the tool that it writes through; the update does not repeat it."""
 
 MAX_LATE_US = 24 * 3600 * 1_000_000
 """How long after its journal time a write is still made. A revocation feed keeps revocations an hour longer."""
@@ -74,23 +72,18 @@ def _wrong_time(update: CrmUpdate, grant: Grant, now: TimeUs) -> Refusal | None:
 
 
 def _covered(update: CrmUpdate, verifier: GrantVerifier) -> Grant | Refusal:
-    answer: Grant | Refusal = _invalid("no tool")
-    for tool in TOOLS:
-        answer = verifier.check(
-            update.grant,
-            action=ACTION,
-            lead_id=update.lead_id,
-            agent_id=update.agent_id,
-            role=update.role,
-            now=update.at,
-            crm_fields=update.fields,
-            tool=tool,
-            use=False,
-        )
-        # Another tool can only mend the parameters digest, and that is a GRANT_INVALID.
-        if not isinstance(answer, Refusal) or answer.code is not ReasonCode.GRANT_INVALID:
-            return answer
-    return answer
+    return verifier.check(
+        update.grant,
+        action=ACTION,
+        lead_id=update.lead_id,
+        agent_id=update.agent_id,
+        role=update.role,
+        now=update.at,
+        parameters=update.parameters,
+        crm_fields=update.fields,
+        tool=update.tool,
+        use=False,
+    )
 
 
 def _outside_role(update: CrmUpdate, grant: Grant, policies: PolicyBook) -> Refusal | None:

@@ -17,7 +17,7 @@ from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.catalogue import AUDIT_SINK, TOPICS
-from schemas.records import Directive, Record, TimeUs
+from schemas.records import Record, TimeUs
 from sinks.columns import table_schema
 from streams import Broken
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AUDITED: Mapping[str, type[Record]] = {
     topic.name: topic.value
     for topic in TOPICS.values()
-    if topic.value is not None and (AUDIT_SINK in topic.readers or topic.value is Directive)
+    if topic.value is not None and AUDIT_SINK in topic.readers
 }
 """The topics that are landed, one table each, with their records."""
 

@@ -126,7 +126,14 @@ class Admission:
             offset=arrival.record.offset,
             traceparent=trace_of(arrival.record.headers),
         )
-        return core.admit(arrival.value, source, at, self._calls)
+        try:
+            return core.admit(arrival.value, source, at, self._calls)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Pure code that fails on a record fails on it for ever: one record must not hold up its partition.
+            reason = f"Mandate failed on it ({type(error).__name__}: {error}): a defect, please report it"
+            return core.Refused(DeadLetterCode.UNKNOWN, reason)
 
     def _learn(self, entries: Iterable[CallDirectoryEntry], receipt: Receipt) -> list[Outgoing]:
         out = []

@@ -58,7 +58,3 @@ class Offsets:
         """Drops places that another process reads from now on."""
         for place in places:
             self._open.pop(place, None)
-
-    def open_count(self) -> int:
-        """Records that are not dealt with."""
-        return sum(1 for receipts in self._open.values() for receipt in receipts if receipt.holds)

@@ -21,7 +21,6 @@ from mode import Service
 from streams import Broken, end_process
 from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
 from streams.tables import CHANGELOG, ExecutionTable
-from streams.transport.outbox import QUIET
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -50,7 +49,6 @@ class Restoration:
     def run(self) -> None:
         """Returns when the disk holds what the changelog held when its end was seen. Raises Broken."""
         overrides = {
-            **QUIET,
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 10,
             "queued.max.messages.kbytes": 16_384,

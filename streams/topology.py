@@ -114,8 +114,8 @@ CONTROL = Stage(
 CRM_SINK = Stage(
     name="crm-sink",
     doc="Verifies the grant of each CRM write, then writes; offsets lie in the CRM store's own transaction.",
-    reads=("crm.updates", "permission.revocations"),
-    writes=("crm.results",),
+    reads=("crm.updates", "permission.revocations", "policy.activations"),
+    writes=("crm.results", "dead.letters"),
 )
 AUDIT_SINK = Stage(
     name="audit-sink",
@@ -124,6 +124,7 @@ AUDIT_SINK = Stage(
         "execution.journal",
         "permission.decisions",
         "permission.revocations",
+        "agent.directives",
         "execution.transitions",
         "escalation.cases",
         "crm.results",

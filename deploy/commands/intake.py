@@ -13,12 +13,15 @@ from deploy.settings import Settings
 def run(settings: Settings) -> int:
     """Work until told to end. 0: everything is delivered and committed; 70: infrastructure failed, start it again."""
     from streams import EXIT_BROKEN
+    from streams.broker_time import check_clock
     from streams.intake import Intake
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        if settings.clock == "system":
+            check_clock(settings)
         Intake(settings, on_ready=lambda: print("intake ready", flush=True)).run(stop.is_set)
     except OperatorError as error:
         print(f"mandate: {error}", file=sys.stderr)

@@ -15,14 +15,15 @@ def run(settings: Settings, *, once: bool = False, commit_interval_s: float = 5.
     from streams import EXIT_BROKEN
 
     try:
-        count = serve(
-            settings,
-            once=once,
-            commit_interval_s=commit_interval_s,
-            skip_lost=skip_lost,
-            stop=Stop().listen(),
-            ready=lambda line: print(line, flush=True),
-        )
+        with Stop().listening() as stop:
+            count = serve(
+                settings,
+                once=once,
+                commit_interval_s=commit_interval_s,
+                skip_lost=skip_lost,
+                stop=stop,
+                ready=lambda line: print(line, flush=True),
+            )
     except OperatorError as error:
         print(f"mandate: {error}", file=sys.stderr)
         return EXIT_BROKEN

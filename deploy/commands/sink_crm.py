@@ -18,15 +18,16 @@ def run(settings: Settings, *, once: bool = False, skip_lost: bool = False) -> i
 
     signers, approvers = _published(settings)
     try:
-        count = serve(
-            settings,
-            signers=signers,
-            approvers=approvers,
-            once=once,
-            skip_lost=skip_lost,
-            stop=Stop().listen(),
-            ready=lambda line: print(line, flush=True),
-        )
+        with Stop().listening() as stop:
+            count = serve(
+                settings,
+                signers=signers,
+                approvers=approvers,
+                once=once,
+                skip_lost=skip_lost,
+                stop=stop,
+                ready=lambda line: print(line, flush=True),
+            )
     except OperatorError as error:
         print(f"mandate: {error}", file=sys.stderr)
         return EXIT_BROKEN
@@ -39,7 +40,8 @@ def _published(settings: Settings) -> tuple[keys.Jwks, keys.Jwks]:
 
     The published file suffices: a sink on a machine of its own needs no private key.
     """
-    path = keys.jwks_path(settings)
-    published: keys.Jwks = json.loads(path.read_text()) if path.exists() else keys.jwks(settings)
-    signing, *approving = published["keys"]
-    return {"keys": [signing]}, {"keys": approving}
+    signing, approving = keys.jwks_path(settings), keys.approvers_path(settings)
+    return (
+        json.loads(signing.read_text()) if signing.exists() else keys.jwks(settings),
+        json.loads(approving.read_text()) if approving.exists() else keys.approvers(settings),
+    )

@@ -10,7 +10,7 @@ from deploy.demo.times import BEAT, OPENING, SECOND, WAVE_BEATS, WAVES
 from processors.ids import derive
 from schemas.records import Channel, Consent, ConsentType, CrmEvent, CrmEventType, LeadId, TimeUs
 
-SEED = 20_261_118
+SEED = 20_251_119
 _AWAKE = (
     ("America/New_York", "US-NY"),
     ("America/Chicago", "US-IL"),

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from deploy.demo.emission import Emission
-from deploy.demo.times import BEAT, beat_at_or_after
+from deploy.demo.times import BEAT, SECOND, beat_at_or_after
 from schemas.records import TimeUs
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Stage(Protocol):
     async def advance(self, emissions: Sequence[Emission], to: TimeUs, *, wholly: bool = False) -> None:
         """Sends the records in order and moves the driven clock; returns when they are in the journal.
 
-        Control is then at most a beat behind; `wholly`: not at all, and what follows from it is published.
+        Control is then at most a beat behind; `wholly`: a second at most, and what follows from it is published.
         """
 
     async def in_journal(self, entry_id: str) -> None:
@@ -52,6 +52,8 @@ class Conductor:
         self._running = 0
         self._stirred = False
         self._changed = asyncio.Event()
+        self._standing = asyncio.Event()
+        self._standing.set()
 
     # --- for scripts
     def schedule(self, emissions: Iterable[Emission]) -> None:
@@ -77,7 +79,8 @@ class Conductor:
     async def parked(self, awaited: Awaitable[T], *moments: TimeUs) -> T:
         """Waits for something that only time or others bring, at the latest at the last of these moments."""
         number = next(self._numbers)
-        self._parked[number] = moments
+        # Ticks come at most once a second: one after the moment has come by then.
+        self._parked[number] = tuple(beat_at_or_after(moment + SECOND) for moment in moments)
         self._pause(1)
         try:
             return await awaited
@@ -85,6 +88,7 @@ class Conductor:
             self._running += 1
             del self._parked[number]
             self._changed.set()
+            await self._standing.wait()  # nobody acts while time moves
 
     async def joined(self, task: "asyncio.Task[T]") -> T:
         """Waits for another script."""
@@ -113,8 +117,11 @@ class Conductor:
         leap = bool(self._stirred and self._parked and at > self.now + BEAT)
         to = beat_at_or_after(self.now + 1) if leap else at
         emissions = self._take_emissions(to)
-        await self.stage.advance(emissions, to, wholly=leap)
+        ends = any(to in stops for stops in self._parked.values())
+        self._standing.clear()
+        await self.stage.advance(emissions, to, wholly=leap or ends)
         self.now = to
+        self._standing.set()
         self._moved(to)
         self._stirred = bool(emissions)
         self._wake(to)
@@ -122,7 +129,7 @@ class Conductor:
 
     async def _await_ends(self, now: TimeUs) -> None:
         """Gives those a moment whose wait may end at this time."""
-        due = {number for number, moments in self._parked.items() if now in moments}
+        due = {number for number, stops in self._parked.items() if now in stops}
         try:
             async with asyncio.timeout(_AWAITED_S):
                 while due & self._parked.keys():
@@ -135,7 +142,7 @@ class Conductor:
         while True:
             if self._failed:
                 raise self._failed[0]
-            overdue = any(moments[-1] <= self.now for moments in self._parked.values())
+            overdue = any(stops[-1] <= self.now for stops in self._parked.values())
             if self._running == 0 and not overdue:
                 return
             self._stirred = True
@@ -143,7 +150,7 @@ class Conductor:
             await self._changed.wait()
 
     def _next(self) -> TimeUs | None:
-        times = [moment for moments in self._parked.values() for moment in moments if moment > self.now]
+        times = [stop for stops in self._parked.values() for stop in stops if stop > self.now]
         times += [self._sleepers[0][0]] if self._sleepers else []
         if not times and self._emissions:
             times = [beat_at_or_after(self._emissions[-1][0])]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, TopicPartition
 
 from deploy.demo.evidence import READ, Evidence
-from deploy.demo.quiet import count, ends
+from deploy.demo.places import Place, Places, Span
 from deploy.settings import Settings
 from schemas.catalogue import EVENT_INPUTS, TOPIC_OF, TOPICS
 from schemas.codec import Codec
@@ -18,33 +18,31 @@ EVENT_TOPICS = tuple(topic for topic in EVENT_INPUTS if topic not in (*AGENTS_OW
 _BATCH, _POLL_S, _PATIENCE_POLLS = 5_000, 0.2, 150
 
 
-def gather(settings: Settings, codec: Codec) -> tuple[Evidence, Mapping[str, int]]:
-    """The evidence, and how many records each topic holds."""
+def gather(settings: Settings, codec: Codec, places: Places) -> tuple[Evidence, Mapping[str, int]]:
+    """The evidence, and how many records each topic holds; compacted topics are left out of the latter."""
+    records = {TOPIC_OF[record]: record for record in READ}
+    spans = {place: span for place, span in places.spans(records).items() if span.low < span.high}
     consumer = make_consumer(settings, "mandate-demo-count", **{"enable.partition.eof": True})
     try:
-        evidence = Evidence()
-        _read(consumer, codec, evidence)
-        counted = {name: count(consumer, name) for name, topic in TOPICS.items() if topic.cleanup == "delete"}
-        return evidence, counted
+        evidence = _read(consumer, codec, spans)
     finally:
         consumer.close()
+    return evidence, places.held(name for name, topic in TOPICS.items() if topic.cleanup == "delete")
 
 
-def _read(consumer: Consumer, codec: Codec, evidence: Evidence) -> None:
+def _read(consumer: Consumer, codec: Codec, spans: Mapping[Place, Span]) -> Evidence:
     records = {TOPIC_OF[record]: record for record in READ}
-    behind = {
-        (topic, number): low for topic in records for number, (low, high) in ends(consumer, topic).items() if low < high
-    }
-    consumer.assign([TopicPartition(topic, number, low) for (topic, number), low in behind.items()])
-    silent = 0
+    evidence, behind, silent = Evidence(), set(spans), 0
+    consumer.assign([TopicPartition(*place, span.low) for place, span in spans.items()])
     while behind and silent < _PATIENCE_POLLS:
         messages = consumer.consume(_BATCH, _POLL_S)
         silent = 0 if messages else silent + 1
         for message in messages:
-            topic = str(message.topic())
+            place = Place(str(message.topic()), int(message.partition() or 0))
             if checked(message) is not None:
-                evidence.add(codec.decode(records[topic], message.value()))
+                evidence.add(codec.decode(records[place.topic], message.value()))
             elif at_end(message):
-                behind.pop((topic, int(message.partition() or 0)), None)
+                behind.discard(place)
     if behind:
-        raise Broken(f"{min(behind)[0]} could not be read to its end.", CHECK_BROKERS)
+        raise Broken(f"{min(behind).topic} could not be read to its end.", CHECK_BROKERS)
+    return evidence

@@ -66,7 +66,8 @@ class Client(Protocol):
 class Tally:
     """What the play did, as seen by itself: for the progress display, and for what only it can time.
 
-    latencies_ms: from the call of `propose` to its first verdict in hand, by the wall clock.
+    latencies_ms: from the call of `propose` to its first verdict in hand, by the wall clock. unanswered: requests
+    whose answer did not reach their agent.
     """
 
     sent: int = 0
@@ -74,6 +75,7 @@ class Tally:
     latencies_ms: list[float] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     directives: int = 0
+    unanswered: list[str] = field(default_factory=list)
 
 
 class Agent:

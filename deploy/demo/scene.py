@@ -105,7 +105,7 @@ class Scene:
             traceparent=f"00-{trace}-{trace[:16]}-01",
         )
         self._tally.latencies_ms.append((time.perf_counter() - began) * 1000)
-        self._tally.verdicts[verdict.answer.value] += 1
+        self._note(verdict)
         return verdict
 
     async def end_of(self, verdict: Verdict, agent: Agent) -> Verdict:
@@ -114,8 +114,13 @@ class Scene:
             return verdict
         moments = sorted({verdict.defer.not_before or verdict.defer.deadline, verdict.defer.deadline})
         end = await self.conductor.parked(agent.client.await_end(verdict), *moments)
-        self._tally.verdicts[end.answer.value] += 1
+        self._note(end)
         return end
+
+    def _note(self, verdict: Verdict) -> None:
+        self._tally.verdicts[verdict.answer.value] += 1
+        if not verdict.answered:
+            self._tally.unanswered.append(verdict.request.request_id)
 
     async def permit(self, role: str, action: str, *, agent: Agent | None = None, **asked: object) -> Verdict | None:
         """Asks, waits out a DEFER, verifies the grant; None when the agent may not act."""

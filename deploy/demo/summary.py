@@ -85,7 +85,10 @@ def conclude(
         "kinds": {row.name: _plain(row) for row in kinds},
         "malformed_failed": malformed,
     }
-    return Outcome(summary, kinds, tuple(_faults(evidence, summary, kinds, malformed)))
+    faults = _faults(evidence, summary, kinds, malformed)
+    if tally.unanswered:
+        faults.append(f"{len(tally.unanswered)} answers did not reach their agent, that to {tally.unanswered[0]} among them.")
+    return Outcome(summary, kinds, tuple(faults))
 
 
 def _row(kind: Kind, leads: list[LeadEvidence], failed: list[str]) -> KindRow:

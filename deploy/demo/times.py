@@ -1,4 +1,7 @@
-"""When the corpus happens: a business day in journal time, fixed, so that every run tells the same story."""
+"""When the corpus happens: a business day in journal time, fixed, so that every run tells the same story.
+
+It lies in the past: brokers refuse records from the future.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,9 +24,9 @@ def moment(at: TimeUs) -> datetime:
     return _EPOCH + timedelta(microseconds=at)
 
 
-OPENING = us(datetime(2026, 11, 18, 14, 25, tzinfo=UTC))
+OPENING = us(datetime(2025, 11, 19, 14, 25, tzinfo=UTC))
 """The CRM tells of the leads from here on: a Wednesday, 09:25 in New York."""
-WAVES = tuple(us(datetime(2026, 11, 18, hour, minute, tzinfo=UTC)) for hour, minute in ((14, 30), (15, 30), (16, 30)))
+WAVES = tuple(us(datetime(2025, 11, 19, hour, minute, tzinfo=UTC)) for hour, minute in ((14, 30), (15, 30), (16, 30)))
 """Campaign waves. Nobody calls for an hour between them, and time leaps over that."""
 WAVE_BEATS = 12
 """Calls of one wave begin within so many beats."""

@@ -22,11 +22,11 @@ from deploy.settings import Settings
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
 from schemas.headers import cloud_event
-from schemas.records import CaseStatus, ClockReading, EscalationCase, JournalEntry, Record, TimeUs
+from schemas.records import CaseStatus, ClockReading, EscalationCase, JournalEntry, Record, Signal, TimeUs
 from streams.kafka import Sender, make_producer
 
 SOURCE = "/mandate/demo"
-CLOCK = TOPIC_OF[ClockReading]
+CLOCK, SIGNALS = TOPIC_OF[ClockReading], TOPIC_OF[Signal]
 _LOOK_EVERY_S = 0.003
 _WITHIN_S = 60.0
 _SETTLE_S = 0.02
@@ -49,6 +49,7 @@ class Wire:
         self._cases: dict[str, str] = {}
         self._revocations = RevocationTail(kafka, codec)
         self._partitions = settings.partitions
+        self._tick_us = round(settings.tick_interval_s * 1_000_000)
         self._tails = [
             Tail(kafka, (TOPIC_OF[JournalEntry],), start="end", take=self._take_entry, lost=self._lose),
             Tail(kafka, (TOPIC_OF[EscalationCase],), start="end", take=self._take_case, lost=self._lose),
@@ -72,12 +73,16 @@ class Wire:
     # --- the stage
     async def advance(self, emissions: Sequence[Emission], to: TimeUs, *, wholly: bool = False) -> None:
         """Sends, has the clock read `to`, and waits as `Stage` says."""
-        for emission in emissions:
-            self._send(emission)
-        self._tally.sent += len(emissions)
-        await self._until(lambda: not self._journal.behind, "intake")
+        # A detector has heard what it claims: its signals come after the words, whichever topic is read first.
+        claims = [emission for emission in emissions if emission.topic == SIGNALS]
+        heard = [emission for emission in emissions if emission.topic != SIGNALS]
+        for part in (heard, claims):
+            for emission in part:
+                self._send(emission)
+            self._tally.sent += len(part)
+            await self._until(lambda: not self._journal.behind, "intake")
         self._tell_time(to)
-        reached = to if wholly else to - BEAT
+        reached = to - (self._tick_us if wholly else BEAT)
         await self._until(lambda: self._heard_of(reached), "worker")
         if wholly:
             await asyncio.sleep(_SETTLE_S)  # the same moment reaches the agents' own readers

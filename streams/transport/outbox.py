@@ -27,7 +27,7 @@ _CLOSE_S = 5.0
 class Deliveries:
     """Records that are awaited together. Made by `Outbox.open`; used by one task."""
 
-    __slots__ = ("__weakref__", "_arrived", "_handed", "_loop", "_waiter", "_wake", "last_offset", "timestamp_ms")
+    __slots__ = ("__weakref__", "_arrived", "_handed", "_loop", "_waiter", "_wake", "last_offset")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[["Deliveries"], None]) -> None:
         self._loop = loop
@@ -37,8 +37,6 @@ class Deliveries:
         self._waiter: asyncio.Future[None] | None = None
         self.last_offset = -1
         """Offset of the last record delivered; says something only when all of them go to one partition."""
-        self.timestamp_ms = 0
-        """Timestamp that the last record got: the broker's own on a topic with LogAppendTime."""
 
     @property
     def is_complete(self) -> bool:
@@ -69,7 +67,6 @@ class Deliveries:
                 )
             )
         self.last_offset = message.offset() or 0
-        self.timestamp_ms = message.timestamp()[1]
         self._arrived += 1
         if self._arrived == self._handed and self._waiter is not None:
             self._wake(self)

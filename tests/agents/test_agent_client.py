@@ -248,6 +248,16 @@ def test_a_defer_that_is_given_up_leaves_no_permit_behind(client: MandateClient,
     assert broker.outcomes(verdict.request.request_id)[0].result is OutcomeResult.ABANDONED
 
 
+def test_a_defer_that_is_given_up_after_its_permit_came_hands_the_permit_back(
+    client: MandateClient, broker: Broker
+) -> None:
+    verdict = client.propose("came-already", "defer_permit", channel="voice")
+    until(lambda: not client._core.connection.proposals.concerns("came-already"))
+    client.abandon(verdict)
+    until(lambda: bool(broker.outcomes(verdict.request.request_id)))
+    assert broker.outcomes(verdict.request.request_id)[0].result is OutcomeResult.ABANDONED
+
+
 def test_a_repeated_decision_changes_nothing(client: MandateClient, broker: Broker) -> None:
     verdict = client.propose("lead-1", "permit_again_again", channel="voice")
     assert verdict.permitted
@@ -426,6 +436,19 @@ def test_a_permit_is_not_lost_when_ctrl_c_ends_the_wait_for_it(control: Settings
     _, stderr = agent.communicate(timeout=30)
     assert "KeyboardInterrupt" in stderr
     assert [outcome.result for outcome in broker.outcomes("interrupted-1")] == [OutcomeResult.ABANDONED]
+
+
+def test_a_permit_is_not_lost_when_ctrl_c_is_caught_and_the_client_goes_on(
+    client: MandateClient, broker: Broker
+) -> None:
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        client.propose("lead-1", "late_permit", channel="voice", request_id="interrupted-2", timeout=60)
+    interrupt.join()
+    until(lambda: bool(broker.outcomes("interrupted-2")))
+    assert broker.outcomes("interrupted-2")[0].result is OutcomeResult.ABANDONED
+    assert client.propose("lead-1", "permit", channel="voice").permitted
 
 
 def test_a_wrong_address_is_said_in_one_sentence(config: AgentConfig) -> None:

@@ -60,7 +60,8 @@ def test_each_request_gets_an_id_of_its_own_unless_one_is_given() -> None:
         ({"channel": "UNKNOWN"}, "no channel 'UNKNOWN'"),
         ({"parameters": {"share": 0.5}}, "parameter 'share' is float.*basis points"),
         ({"parameters": {"when": None}}, "parameter 'when' is NoneType"),
-        ({"parameters": {"amount_minor": 2**53}}, "9007199254740992"),
+        ({"parameters": {"amount_minor": 2**63}}, "64 bits"),
+        ({"parameters": {"note": "\ud800"}}, "non-UTF-8"),
         ({"crm_fields": {"score": 5}}, "CRM field 'score' is int"),
     ],
 )

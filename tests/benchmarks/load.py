@@ -53,10 +53,11 @@ class Answers:
     def __init__(self, settings: Settings, codec: Codec, prefix: str) -> None:
         self._codec = codec
         self._consumer: Consumer = make_consumer(settings, "benchmark-answers")
+        self._ends: Consumer = make_consumer(settings, "benchmark-ends")
         topic = prefix + DECISIONS
         places = [TopicPartition(topic, number) for number in range(partition_count(self._consumer, topic))]
         for place in places:
-            place.offset = self._consumer.get_watermark_offsets(place, timeout=15)[1]
+            place.offset = self._ends.get_watermark_offsets(place, timeout=15)[1]
         self._consumer.assign(places)
         self._journal = [TopicPartition(prefix + JOURNAL, place.partition) for place in places]
         self._raw: deque[tuple[float, bytes, bytes, int]] = deque()
@@ -97,12 +98,13 @@ class Answers:
 
     def journal_end(self) -> int:
         """How many entries the journal has had."""
-        return sum(self._consumer.get_watermark_offsets(place, timeout=15)[1] for place in self._journal)
+        return sum(self._ends.get_watermark_offsets(place, timeout=15)[1] for place in self._journal)
 
     def close(self) -> None:
         self._closing = True
         self._thread.join()
         self._consumer.close()
+        self._ends.close()
 
 
 class Gun:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy.commands import policy_activate
-from deploy.settings import Settings
 from schemas.codec import Codec
 from schemas.records import RequestId
 from tests.benchmarks.figures import percentiles
 from tests.benchmarks.load import Answers, Gun, Sent, Shot, schedule, wall_us
-from tests.benchmarks.systems import Running, System, broker_cpu_s, running
+from tests.benchmarks.systems import Broker, Running, System, machine_cpu_s, running
 from tests.benchmarks.workload import Traffic
 
 ANSWER_WITHIN_S = 60.0
@@ -29,18 +28,39 @@ class Plan(NamedTuple):
     backlog: int
 
 
+class Spent(NamedTuple):
+    """Processor seconds used so far by each part; `machine` is all that the machine's processors did."""
+
+    at: float
+    parts: dict[str, float]
+    machine: float
+
+    @classmethod
+    def now(cls, broker: Broker, processes: Running) -> "Spent":
+        parts = {**processes.cpu_s(), "broker": broker.cpu_s(), "driver": time.process_time()}
+        return cls(time.monotonic(), parts, machine_cpu_s())
+
+    def since(self, before: "Spent") -> dict[str, float]:
+        """Seconds between two moments; `others`: by processes that are no part of this."""
+        spent = {name: round(used - before.parts[name], 2) for name, used in self.parts.items()}
+        return {**spent, "others": round(max(0.0, self.machine - before.machine - sum(spent.values())), 2)}
+
+    def took_s(self, before: "Spent") -> float:
+        return round(self.at - before.at, 2)
+
+
 class Round:
     """A system that runs, with its traffic."""
 
-    def __init__(self, settings: Settings, codec: Codec, processes: Running, plan: Plan, name: str, seed: int) -> None:
-        self._settings = settings
+    def __init__(self, broker: Broker, codec: Codec, processes: Running, plan: Plan, name: str, seed: int) -> None:
+        self._broker = broker
         self._processes = processes
         self._plan = plan
         self._seed = seed
         prefix = processes.system.prefix
         self._traffic = Traffic(name, plan.leads, seed)
-        self._gun = Gun(settings, codec, prefix)
-        self._answers = Answers(settings, codec, prefix)
+        self._gun = Gun(broker.settings, codec, prefix)
+        self._answers = Answers(broker.settings, codec, prefix)
 
     def open_calls(self) -> None:
         """Brings every lead into its call."""
@@ -55,11 +75,11 @@ class Round:
     def latency(self, rate: int, seconds: float) -> dict[str, Any]:
         """Open loop at a rate: from the scheduled send of a request to its first verdict, in ms."""
         total = self._plan.warm_s + seconds
-        before = self._cpu_s()
         shots, start = self._aim(list(schedule(rate, total, self._seed)))
+        before = Spent.now(self._broker, self._processes)
         sent = self._gun.fire(shots, start)
         self._settle(sent)
-        used = self._cpu_since(before)
+        after = Spent.now(self._broker, self._processes)
         counted = {request: at for request, at in sent.due.items() if at >= start + self._plan.warm_s}
         samples = [(self._answers.at[request] - at) * 1_000 for request, at in counted.items()]
         return {
@@ -69,7 +89,8 @@ class Round:
             "latency_ms": percentiles(samples),
             "sent_late_ms": percentiles(sent.late_ms),
             "verdicts": self._verdicts(counted),
-            "cpu_s": used,
+            "cpu_s": after.since(before),
+            "took_s": after.took_s(before),
             "samples_ms": [round(sample, 3) for sample in samples],
         }
 
@@ -80,10 +101,11 @@ class Round:
         its last event is folded. Once the journal holds the backlog, one more request follows on each partition:
         what counts is the last verdict on these.
         """
-        before, journal = self._cpu_s(), self._answers.journal_end()
+        journal = self._answers.journal_end()
         with self._processes.held():
             shots, start = self._aim([0.0] * events)
             sent = self._gun.fire(shots, start)
+            before = Spent.now(self._broker, self._processes)
             began = time.monotonic()
         self._await_journal(journal + events)
         appended = time.monotonic()
@@ -94,14 +116,15 @@ class Round:
         self._settle(last)
         self._settle(sent)
         took = max(self._answers.at[request] for request in last.due) - began
-        used = self._cpu_since(before)
+        after = Spent.now(self._broker, self._processes)
         return {
             "events": events,
             "requests": len(sent.due),
             "intake_events_per_s": round(events / (appended - began)),
             "events_per_s": round(events / took),
             "seconds": round(took, 3),
-            "cpu_us_per_event": {name: round(spent / events * 1e6, 1) for name, spent in used.items()},
+            "cpu_s": after.since(before),
+            "took_s": after.took_s(before),
             "verdicts": self._verdicts(sent.due),
         }
 
@@ -112,12 +135,6 @@ class Round:
             if time.monotonic() > until:
                 raise TimeoutError(f"the journal did not grow to {end} within {ANSWER_WITHIN_S:.0f} s")
             time.sleep(0.01)
-
-    def _cpu_s(self) -> dict[str, float]:
-        return {**self._processes.cpu_s(), "broker": broker_cpu_s(self._settings)}
-
-    def _cpu_since(self, before: dict[str, float]) -> dict[str, float]:
-        return {name: round(spent - before[name], 2) for name, spent in self._cpu_s().items()}
 
     def close(self) -> None:
         self._answers.close()
@@ -143,15 +160,12 @@ class Round:
         return dict(sorted(found.items()))
 
 
-def measure(
-    system: System, settings: Settings, codec: Codec, plan: Plan, *, logs: Path, number: int
-) -> dict[str, Any]:
+def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
     """All figures of one round."""
-    with running(system, settings, logs) as processes:
+    with running(system, broker.settings, logs) as processes:
         if system.name == "mandate":
-            policy_activate.run(settings, bundle=settings.policy_bundle)
-        name = f"{system.prefix}r{number}"
-        this = Round(settings, codec, processes, plan, name, seed=number)
+            policy_activate.run(broker.settings, bundle=broker.settings.policy_bundle)
+        this = Round(broker, codec, processes, plan, f"{system.prefix}r{number}", seed=number)
         try:
             this.open_calls()
             latencies = [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]

@@ -1,11 +1,11 @@
-"""The two systems under test as processes: Mandate as users start it, and its peer in a virtual environment of its own."""
+"""The systems under test as processes: Mandate as users start it, and its peer in an environment of its own."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import psutil
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy import kafka_admin, keys
-from deploy.local import stack
+from deploy.local import process, stack
 from deploy.settings import Settings, load_settings
 from schemas.catalogue import EVENT_INPUTS, TOPIC_OF, TOPICS
 from schemas.records import JournalEntry
@@ -33,6 +33,17 @@ class Part(NamedTuple):
     name: str
     command: tuple[str, ...]
     ready: str | None
+
+
+class Broker(NamedTuple):
+    """A broker with topics and schemas, and its process."""
+
+    settings: Settings
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Processor seconds that the broker has used so far."""
+        return _cpu_s(self.pid)
 
 
 class System(NamedTuple):
@@ -93,37 +104,37 @@ class Running:
 
     def look(self) -> None:
         """Raises when a process has ended."""
-        for name, process in self._processes.items():
-            if process.poll() is not None:
+        for name, started in self._processes.items():
+            if started.poll() is not None:
                 words = self._log(name).read_text(errors="replace")[-2_000:]
-                raise RuntimeError(f"{self.system.name} {name} ended ({process.returncode}):\n{words}")
+                raise RuntimeError(f"{self.system.name} {name} ended ({started.returncode}):\n{words}")
 
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds that each process has used so far."""
-        return {name: _cpu_s(process.pid) for name, process in self._processes.items()}
+        return {name: _cpu_s(started.pid) for name, started in self._processes.items()}
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Stops all processes where they are (SIGSTOP) and lets them go on at the end."""
-        for process in self._processes.values():
-            process.send_signal(signal.SIGSTOP)
+        for started in self._processes.values():
+            started.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            for process in self._processes.values():
-                process.send_signal(signal.SIGCONT)
+            for started in self._processes.values():
+                started.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends every process, by force when it doesn't listen."""
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self._processes.values():
+        for started in self._processes.values():
+            if started.poll() is None:
+                started.send_signal(signal.SIGTERM)
+        for started in self._processes.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_WITHIN_S)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+                started.wait(STOP_WITHIN_S)
+            if started.poll() is None:
+                started.kill()
+                started.wait()
 
 
 @contextmanager
@@ -138,7 +149,7 @@ def running(system: System, settings: Settings, logs: Path) -> Iterator[Running]
 
 
 @contextmanager
-def broker(data_dir: Path, say: Callable[[str], None]) -> Iterator[Settings]:
+def broker(data_dir: Path, say: Callable[[str], None]) -> Iterator[Broker]:
     """A throwaway stack on free ports with topics and schemas for all systems; the settings that name it."""
     local = load_settings(data_dir=data_dir, kafka_port=0, registry_port=0, partitions=PARTITIONS)
     say("starting Kafka and the registry")
@@ -154,16 +165,11 @@ def broker(data_dir: Path, say: Callable[[str], None]) -> Iterator[Settings]:
         kafka_admin.ensure_topics(settings)
         kafka_admin.register_schemas(settings)
         _make_peer_topics(settings)
-        yield settings
+        found = process.find((data_dir / "stack").resolve(), stack.KAFKA)
+        assert found is not None
+        yield Broker(settings, found.pid)
     finally:
         stack.stop(local)
-
-
-def broker_cpu_s(settings: Settings) -> float:
-    """Processor seconds that the broker has used so far."""
-    local = load_settings(data_dir=settings.data_dir, kafka_port=0, registry_port=0)
-    found = next((service for service in stack.status(local) if service.name == stack.KAFKA), None)
-    return _cpu_s(found.pid) if found and found.pid else 0.0
 
 
 def _make_peer_topics(settings: Settings) -> None:
@@ -183,17 +189,7 @@ def _cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def others_cpu(seconds: float, own: Sequence[int]) -> float:
-    """Share of the machine's processors that other processes used during some seconds: 1.0 is one processor."""
-    def used() -> float:
-        found = 0.0
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.pid not in own:
-                    times = process.cpu_times()
-                    found += times.user + times.system
-        return found
-
-    before = used()
-    time.sleep(seconds)
-    return (used() - before) / seconds
+def machine_cpu_s() -> float:
+    """Processor seconds that all processes of the machine have used so far."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))

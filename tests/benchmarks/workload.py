@@ -87,7 +87,8 @@ class Lead:
         ]
         steps += [lambda at, i=segment: self._says(at, "FINAL", segment=i) for segment in said]
         steps += [
-            lambda at, k=kind, e=evidence: self._signal(at, k, e) for kind, evidence in zip(_INTENTS, said, strict=False)
+            lambda at, k=kind, e=evidence: self._signal(at, k, e)
+            for kind, evidence in zip(_INTENTS, said, strict=False)
         ]
         return [*steps, self._asks]
 
@@ -160,9 +161,7 @@ class Lead:
             )
         )
 
-    def _says(
-        self, at: TimeUs, status: str, *, speaker: Speaker = Speaker.LEAD, segment: str | None = None
-    ) -> Event:
+    def _says(self, at: TimeUs, status: str, *, speaker: Speaker = Speaker.LEAD, segment: str | None = None) -> Event:
         """Interim text of a segment, then its final text under the same id."""
         self._segment = segment or self._segment or self._id("segment")
         text = self._random.choice(_SAID)

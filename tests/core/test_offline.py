@@ -66,6 +66,7 @@ def test_a_known_lead_may_be_called() -> None:
         (request(channel="PIGEON"), "is not one of"),
         (request(requested_at="yesterday"), "ISO 8601"),
         (request(surprise=1), "no such field"),
+        (request(agent_id="half \ud83d of a pair"), "surrogate"),
         (request().replace(f'"at": "{AT}"', '"at": "2026-11-18T17:00:00"'), "no time zone"),
         ("[" * 100_000, "recursion"),
         (

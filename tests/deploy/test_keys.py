@@ -48,7 +48,7 @@ def test_published_keys_verify_what_the_private_ones_sign(settings: Settings) ->
     published = jwt.PyJWKSet.from_dict(json.loads(keys.jwks_path(settings).read_text()))
     kid = jwt.get_unverified_header(token)["kid"]
     assert jwt.decode(token, published[kid], algorithms=["EdDSA"]) == {"sub": "x"}
-    assert len(published.keys) == 2
+    assert len(published.keys) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", None])
@@ -66,3 +66,13 @@ def test_what_is_no_ed25519_key_is_refused(tmp_path: Path, content: bytes | None
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.pem"):
         keys.load_private_key(tmp_path / "absent.pem")
+
+
+def test_the_approver_key_is_not_among_those_that_verify_grants(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    keys.ensure_keys(settings)
+    signing = json.loads(keys.jwks_path(settings).read_text())["keys"]
+    approving = json.loads(keys.approvers_path(settings).read_text())["keys"]
+    assert [key["kid"] for key in signing] == [keys.key_id(keys.load_private_key(settings.signing_key_path))]
+    assert [key["kid"] for key in approving] == [keys.key_id(keys.load_private_key(settings.approver_key_path))]
+    assert signing != approving

@@ -31,7 +31,7 @@ from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, event
 
 pytestmark = [pytest.mark.broker, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(280)]
 KILLS = 21
-SEED = int(os.environ.get("MANDATE_TEST_SEED", "3"))
+SEED = int(os.environ.get("FAULT_SEED", "3"))
 PREFIX = 5
 OUTPUTS = [topic.name for topic in TOPICS.values() if topic.writers == ("control",) and topic.value]
 DECISIONS, UPDATES, RESULTS = (TOPIC_OF[record] for record in (Decision, CrmUpdate, CrmResult))

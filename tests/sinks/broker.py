@@ -64,7 +64,7 @@ class Topics:
 
 def published(settings: Settings) -> dict[str, dict[str, list[keys.Jwk]]]:
     """The keyword arguments of the CRM sink that name the keys."""
-    signing, approving = keys.jwks(settings)["keys"]
+    signing, approving = keys.jwks(settings)["keys"][0], keys.approvers(settings)["keys"][0]
     return {"signers": {"keys": [signing]}, "approvers": {"keys": [approving]}}
 
 
@@ -81,16 +81,21 @@ def kill_at_random(settings: Settings, arguments: Sequence[str], times: int, dic
     """Starts the process and kills it with SIGKILL, a moment after it said that it is ready, again and again."""
     for _ in range(times):
         process = start(settings, *arguments)
-        assert process.stdout is not None
-        assert "ready" in process.stdout.readline()
-        time.sleep(dice.uniform(0.0, 0.6))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        try:
+            assert process.stdout is not None
+            assert "ready" in process.stdout.readline()
+            time.sleep(dice.uniform(0.0, 0.6))
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
 
 
 def finish(settings: Settings, *arguments: str) -> str:
     """Runs the process to its end; returns what it printed."""
     process = start(settings, *arguments)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=180)
+    finally:
+        process.kill()
     assert process.returncode == 0, err
     return out

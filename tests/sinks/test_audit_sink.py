@@ -159,6 +159,7 @@ def test_sigterm_commits_what_was_read(topics: Topics, settings: Settings, lead:
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_kills_at_random_points_lose_no_record_and_double_none(topics: Topics, settings: Settings, lead: str) -> None:
     dice = random.Random(20261122)
     count = 4000
@@ -173,6 +174,7 @@ def test_kills_at_random_points_lose_no_record_and_double_none(topics: Topics, s
     assert report["complete"], json.dumps(report, indent=1)
 
 
+@pytest.mark.slow
 def test_without_a_broker_the_sink_ends_with_one_line_and_the_code_of_a_broken_part(tmp_path: Path) -> None:
     nowhere = load_settings(data_dir=tmp_path, kafka_bootstrap="127.0.0.1:1", registry_url="http://127.0.0.1:1")
     sink = start(nowhere, "sink", "audit", "--once")

@@ -229,6 +229,7 @@ def test_an_answer_that_the_broker_did_not_take_is_sent_by_the_next_run_as_it_wa
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_kills_at_random_points_lose_no_write_and_double_none(topics: Topics, settings: Settings, lead: str) -> None:
     dice = random.Random(20261121)
     at, count, leads = now(), 2000, 40

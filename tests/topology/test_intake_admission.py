@@ -190,6 +190,25 @@ def test_an_unknown_providers_webhook_is_a_dead_letter_that_names_those_that_are
     assert "twilio" in out.value.error
 
 
+def test_hostile_webhooks_are_taken_or_become_dead_letters_and_never_stop_intake():
+    bodies = [
+        b"",
+        b"null",
+        b"[" * 200_000,
+        b"{" * 500,
+        b'{"data":' * 300 + b"1" + b"}" * 300,
+        b"\xff\xfe",
+        b"a=%ZZ&a=1",
+    ]
+    bodies += [b'{"type": 1, "metadata": [], "channel": null}', b'{"event": {"a": 1}}', b'{"data": {"payload": 7}}']
+    for provider in ("twilio", "telnyx", "deepgram"):
+        for number, body in enumerate(bodies):
+            desk = Desk()
+            webhook = records.ProviderWebhook(raw_id=f"r{number}", provider=provider, body=body, received_at=START)
+            letters = [out.value for out in desk.take(webhook) if isinstance(out.value, DeadLetter)]
+            assert all(letter.code is not DeadLetterCode.UNKNOWN for letter in letters), letters[0].error
+
+
 def test_a_record_too_large_to_be_read_is_a_dead_letter_that_can_be_read():
     (out,) = Desk().take(b"\x00" + b"\x00" * 4 + b"x" * MAX_BYTES)
     assert isinstance(out.value, DeadLetter)

@@ -150,6 +150,21 @@ def test_a_driven_clock_takes_the_time_of_the_records(stack: Settings, topics: T
     assert [entry.at // 1000 - later_ms for _, entry in topics.journal_of(lead)] == [0, 0]
 
 
+def test_a_wait_does_not_end_while_what_would_tell_the_lead_lies_unread(stack: Settings, topics: Topics) -> None:
+    """After a pause the clock runs through hours of backlog before the last record is read."""
+    lead, other, start_ms = unique("lead"), unique("other"), int(time.time() * 1000)
+    topics.put(call("e1", call_id=lead), partition=0, at_ms=start_ms)
+    for second in range(5_000):
+        value = topics.codec.encode(call(f"o{second}", call_id=other, lead=other))
+        at_ms = start_ms + second * 1000
+        topics.sender.send("telephony.events", value, key="any", partition=0, timestamp_ms=at_ms)
+    topics.put(call("told", call_id=lead, lead=lead), partition=0, at_ms=start_ms + 100)
+    with intake(stack.model_copy(update={"clock": "driven", "unresolved_wait_s": 1})):
+        eventually(lambda: topics.lag() == 0)
+    assert topics.events_of(lead) == ["e1", "told"]
+    assert not [letter for _, letter in topics.dead_letters() if lead in letter.error]
+
+
 def test_a_delivery_that_fails_ends_intake_and_nothing_is_lost(stack: Settings, topics: Topics) -> None:
     lead = unique("lead")
     with pytest.raises(Broken, match=r"execution\.journal"):

@@ -29,7 +29,7 @@ async def low_confidence(scene: Scene) -> None:
         scene, "qualification", "probe_intent", "When would you like to start?", "Maybe, uh, next month or so?",
         signal=SignalType.TIMING_ACCEPTANCE, sure=0.93 if mumbled else 0.55, confidence=0.41 if mumbled else None,
     )  # fmt: skip
-    await scene.permit("booking", "schedule_meeting", tool="calendar", parameters={"at": "2026-12-01T15:00:00Z"})
+    await scene.permit("booking", "schedule_meeting", tool="calendar", parameters={"at": "2025-12-02T15:00:00Z"})
     await scene.hang_up("booking")
 
 
@@ -39,7 +39,7 @@ async def interim_only(scene: Scene) -> None:
         return
     await scene.hears("Next month works for us.", final=False, signal=SignalType.TIMING_ACCEPTANCE)
     asking = scene.conductor.spawn(scene.permit("qualification", "probe_intent"))
-    await scene.permit("booking", "schedule_meeting", tool="calendar", parameters={"at": "2026-12-01T15:00:00Z"})
+    await scene.permit("booking", "schedule_meeting", tool="calendar", parameters={"at": "2025-12-02T15:00:00Z"})
     await scene.conductor.joined(asking)
     await scene.hang_up("booking")
 

@@ -102,11 +102,11 @@ async def qualify(scene: Scene) -> bool:
 async def book_meeting(scene: Scene) -> None:
     """Booking puts a meeting into the calendar."""
     verdict = await scene.permit(
-        "booking", "schedule_meeting", tool="calendar", parameters={"at": "2026-12-01T15:00:00Z", "minutes": 30}
+        "booking", "schedule_meeting", tool="calendar", parameters={"at": "2025-12-02T15:00:00Z", "minutes": 30}
     )  # fmt: skip
     if verdict is not None:
         await scene.done("booking", verdict)
-        await scene.write_crm("booking", {"meeting_at": "2026-12-01T15:00:00Z"})
+        await scene.write_crm("booking", {"meeting_at": "2025-12-02T15:00:00Z"})
 
 
 async def hand_over(scene: Scene) -> Said | None:

@@ -1,0 +1,142 @@
+"""The demo's own world: its directory, its stores, its broker and registry, or a cluster that nobody has used."""
+
+import contextlib
+import fcntl
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from deploy import kafka_admin, keys
+from deploy.commands import policy_activate
+from deploy.demo.places import Places
+from deploy.demo.show import Progress, StackProgress
+from deploy.demo.times import OPENING
+from deploy.errors import OperatorError
+from deploy.local import stack
+from deploy.settings import PACKAGED_POLICY, Settings, load_settings
+from schemas.catalogue import TOPIC_OF, TOPICS
+from schemas.records import ClockReading
+from streams.kafka import Sender, make_producer
+from streams.registry import connect
+
+# What a run leaves; whatever else lies there stays.
+_LEFT_BY_A_RUN = ("state", "lake", "logs", "keys", "crm.sqlite", "crm.sqlite-wal", "crm.sqlite-shm", "summary.json")
+_FOREVER = "-1"
+
+
+class DemoError(OperatorError):
+    """The demo can't run here. The operator does what the message says."""
+
+
+def own_settings(settings: Settings) -> Settings:
+    """The same cluster and ports, but its own directory and stores, the packaged policy, and a driven clock."""
+    data_dir = (settings.data_dir / "demo").resolve()
+    own = {
+        "data_dir": data_dir,
+        "state_dir": None,
+        "crm_url": f"sqlite:///{data_dir / 'crm.sqlite'}",
+        "lake_dir": data_dir / "lake",
+        "lake_catalog_url": f"sqlite:///{data_dir / 'lake' / 'catalog.sqlite'}",
+        "signing_key_path": data_dir / "keys" / "signing.pem",
+        "approver_key_path": data_dir / "keys" / "approver.pem",
+        "policy_bundle": PACKAGED_POLICY,
+        "clock": "driven",
+        "tick_interval_s": 1.0,
+    }
+    given = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return load_settings(**(given | own))
+
+
+@contextmanager
+def alone(data_dir: Path) -> Iterator[None]:
+    """One demo at a time in a directory, cleared of what the last one left. The system frees a killed one's lock."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        handle = (data_dir / "demo.lock").open("w")
+    except OSError as error:
+        raise DemoError(f"{data_dir} can't be written ({error.strerror}).", "Set MANDATE_DATA_DIR.") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(
+                f"Another demo runs in {data_dir}.", "Wait for its end, or set MANDATE_DATA_DIR to another directory."
+            ) from None
+        _clear(data_dir)
+        yield
+
+
+def _clear(data_dir: Path) -> None:
+    for name in _LEFT_BY_A_RUN:
+        path = data_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def cluster(own: Settings, progress: Progress) -> Iterator[None]:
+    """Broker and registry: fresh ones on loopback, or the configured ones, of which nothing is started or stopped."""
+    if not own.is_local:
+        progress.say(f"Using the cluster {own.bootstrap_servers}; nothing is started here.")
+        yield
+        return
+    stack.start(own, StackProgress(progress), fresh=True)
+    try:
+        yield
+    finally:
+        progress.say("Stopping Kafka and the registry.")
+        stack.stop(own)
+
+
+def prepare(own: Settings) -> str:
+    """Keys, topics, schemas, the clock and the policy; says what it made."""
+    keys.ensure_keys(own)
+    created = kafka_admin.ensure_topics(own)
+    if not own.is_local:
+        _refuse_used(own, [name for name in TOPICS if name not in created])
+    kafka_admin.register_schemas(own)
+    _start_clock(own)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        policy_activate.run(own, bundle=own.policy_bundle, reason="mandate demo", approved_by="mandate demo")
+    return f"{len(created)} topics made, schemas registered, {said.getvalue().strip()}."
+
+
+def _start_clock(own: Settings) -> None:
+    sender = Sender(make_producer(own))
+    reading = connect(own).encode(ClockReading(at=OPENING))
+    sender.send(TOPIC_OF[ClockReading], reading, key=None, timestamp_ms=OPENING // 1000)
+    sender.flush()
+
+
+def _refuse_used(own: Settings, existed: Sequence[str]) -> None:
+    """The demo counts whole topics, and its records bear times of the past."""
+    where = f"on {own.bootstrap_servers}"
+    remedy = "Delete Mandate's topics there, or unset MANDATE_KAFKA_BOOTSTRAP and MANDATE_REGISTRY_URL."
+    used = [name for name, count in Places(own).held(existed).items() if count]
+    if used:
+        raise DemoError(f"{len(used)} topics {where} hold records already, {used[0]} among them.", remedy)
+    short_lived = _short_lived(own, [name for name in existed if TOPICS[name].cleanup == "delete"])
+    if short_lived:
+        raise DemoError(f"Topic {short_lived} {where} would soon delete the demo's records, which are old.", remedy)
+
+
+def _short_lived(own: Settings, topics: Sequence[str]) -> str:
+    """A topic that deletes by age; empty when there is none."""
+    if not topics:
+        return ""
+    admin = AdminClient({**own.client_config(), "log_level": 0})
+    asked = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+    try:
+        for resource, answer in admin.describe_configs(asked, request_timeout=15.0).items():
+            if answer.result()["retention.ms"].value != _FOREVER:
+                return str(resource.name)
+    except KafkaException as error:
+        raise DemoError(f"The topics can't be described ({error.args[0].str()}).", "Check this user's rights.") from error
+    return ""

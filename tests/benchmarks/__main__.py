@@ -1,0 +1,102 @@
+"""`python -m tests.benchmarks`: latency and throughput of the real processes beside the broker, and of their peer.
+
+`core` measures the pure core alone. Figures go to `var/bench/report.json` and, as tables, to stdout.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from streams.registry import connect
+from tests.benchmarks import core, report
+from tests.benchmarks.measure import Plan, measure
+from tests.benchmarks.systems import PEER_PYTHON, ROOT, System, broker, mandate, peer
+
+OUT = ROOT / "var" / "bench"
+KEPT_VARIABLES = {"MANDATE_CACHE_DIR", "MANDATE_MAVEN_URL"}
+WITHIN_S = 345.0
+FULL = Plan(leads=500, rates=(200, 1_000), seconds=(12.0, 10.0), warm_s=2.0, opening_rate=1_500, backlog=20_000)
+QUICK = Plan(leads=200, rates=(200, 1_000), seconds=(5.0, 5.0), warm_s=1.0, opening_rate=1_500, backlog=6_000)
+
+
+def main() -> int:
+    """0: measured; 1: a system failed while it was measured."""
+    arguments = _arguments()
+    # Nobody's own settings: what is measured is what ships.
+    for name in [name for name in os.environ if name.startswith("MANDATE_") and name not in KEPT_VARIABLES]:
+        del os.environ[name]
+    os.environ["MANDATE_CONFIG"] = ""
+    signal.signal(signal.SIGTERM, _interrupted)
+    OUT.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "core":
+        found = core.measure(5_000 if arguments.quick else 20_000)
+        _write(found, "core.json")
+        print(core.show(found))
+        return 0
+    systems = [mandate()]
+    if arguments.peer.is_file():
+        systems.append(peer(arguments.peer))
+    else:
+        print(f"No peer: there is no {arguments.peer}; `make bench` makes it.", file=sys.stderr)
+    rounds = 1 if arguments.quick else arguments.rounds
+    found = _run(systems, QUICK if arguments.quick else FULL, rounds, WITHIN_S)
+    _write(found, "report.json")
+    print(report.show(found))
+    print(f"\n{OUT.relative_to(ROOT)}/report.json has the details; docs/performance.md says how it was measured.")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("all", "core"), default="all")
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it works")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each system, in turns")
+    parser.add_argument("--peer", type=Path, default=PEER_PYTHON, help="Python of the peer's virtual environment")
+    return parser.parse_args()
+
+
+def _run(systems: list[System], plan: Plan, rounds: int, within_s: float) -> dict[str, Any]:
+    """Rounds in turns; one that would not end in time is left out."""
+    data_dir = OUT / f"run-{os.getpid()}"
+    about = {"machine": report.machine(), "plan": plan._asdict(), "asked_rounds": rounds}
+    measured: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
+    began = time.monotonic()
+    try:
+        with broker(data_dir, _say) as kafka:
+            codec = connect(kafka.settings)
+            longest = 0.0
+            for number in range(rounds):
+                if time.monotonic() - began + longest > within_s:
+                    _say(f"round {number + 1} is left out: it would not end within {within_s:.0f} s")
+                    break
+                started = time.monotonic()
+                for system in systems:
+                    _say(f"round {number + 1} of {rounds}: {system.name}")
+                    logs = OUT / "logs"
+                    measured[system.name].append(measure(system, kafka, codec, plan, logs=logs, number=number))
+                longest = max(longest, time.monotonic() - started)
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+    return {**about, "took_s": round(time.monotonic() - began), **report.summary(measured)}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(found: dict[str, Any], name: str) -> None:
+    (OUT / name).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What the rounds come to: medians over rounds, ratios between the systems, a table for people."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+import psutil
+
+from tests.benchmarks.figures import middle, percentiles, table
+
+SHOWN = ("p50", "p95", "p99", "p99.9", "max")
+BUSY_CORES = 0.15
+"""Processor time of others, in cores, from which on a run is said to be disturbed."""
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    packages = ("faust-streaming", "aiokafka", "confluent-kafka", "fastavro", "rocksdict")
+    return {
+        "cpus": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def summary(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Figures of each system over its rounds, and the ratios of the first to the second."""
+    systems = {name: _system(found) for name, found in rounds.items()}
+    report: dict[str, Any] = {"systems": systems}
+    if len(systems) == 2:
+        ours, theirs = systems.values()
+        report["ratios"] = _ratios(ours, theirs)
+    return report
+
+
+def _system(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    latency = {}
+    for runs in zip(*(found["latency"] for found in rounds), strict=True):
+        samples = [sample for run in runs for sample in run["samples_ms"]]
+        latency[str(runs[0]["rate"])] = {
+            "median_of_rounds": middle(run["latency_ms"] for run in runs),
+            "all_rounds": percentiles(samples),
+            "cpu_us_per_event": middle(_per_event(run) for run in runs),
+            "rounds": [{key: value for key, value in run.items() if key != "samples_ms"} for run in runs],
+        }
+    backlogs = [found["backlog"] for found in rounds]
+    return {
+        "latency": latency,
+        "backlog": {
+            "events_per_s": round(median(run["events_per_s"] for run in backlogs)),
+            "intake_events_per_s": round(median(run["intake_events_per_s"] for run in backlogs)),
+            "cpu_us_per_event": middle(_per_event(run) for run in backlogs),
+            "rounds": backlogs,
+        },
+    }
+
+
+def _per_event(run: Mapping[str, Any]) -> dict[str, float]:
+    return {name: round(spent / run["events"] * 1e6, 1) for name, spent in run["cpu_s"].items()}
+
+
+def _ratios(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    rate = round(ours["backlog"]["events_per_s"] / theirs["backlog"]["events_per_s"], 2)
+    found: dict[str, Any] = {"events_per_s": rate}
+    for name, run in ours["latency"].items():
+        mine, other = run["median_of_rounds"], theirs["latency"][name]["median_of_rounds"]
+        found[f"latency_at_{name}"] = {key: round(mine[key] / other[key], 2) for key in ("p50", "p99")}
+    return found
+
+
+def show(report: Mapping[str, Any]) -> str:
+    """The report for people."""
+    systems: Mapping[str, Any] = report["systems"]
+    lines = ["", "Decision latency in ms, open loop, from the scheduled send of the request to its verdict consumed"]
+    lines.append(table(("system", "events/s", *SHOWN, "requests"), _latency_rows(systems)))
+    lines += ["", "Backlog: events/s from the release of a held system to the last verdict"]
+    lines.append(table(("system", "events/s", "intake alone", "of each round"), _backlog_rows(systems)))
+    lines += ["", "Processor time for each event of the backlog, µs"]
+    lines.append(_cpu_table(systems))
+    if "ratios" in report:
+        lines += ["", f"{' / '.join(systems)}: {_spoken(report['ratios'])}"]
+    disturbed = _disturbed(systems)
+    if disturbed:
+        lines += ["", f"DISTURBED: other processes used up to {disturbed:.1f} cores meanwhile; repeat it alone."]
+    return "\n".join(lines)
+
+
+def _latency_rows(systems: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (name, rate, *(f"{run['median_of_rounds'][key]:.1f}" for key in SHOWN), run["all_rounds"]["count"])
+        for rate in next(iter(systems.values()))["latency"]
+        for name, system in systems.items()
+        for run in [system["latency"][rate]]
+    ]
+
+
+def _backlog_rows(systems: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            name,
+            system["backlog"]["events_per_s"],
+            system["backlog"]["intake_events_per_s"],
+            " ".join(str(run["events_per_s"]) for run in system["backlog"]["rounds"]),
+        )
+        for name, system in systems.items()
+    ]
+
+
+def _cpu_table(systems: Mapping[str, Any]) -> str:
+    spent = {name: system["backlog"]["cpu_us_per_event"] for name, system in systems.items()}
+    parts = list(next(iter(spent.values())))
+    return table(("system", *parts), [(name, *(round(found[part]) for part in parts)) for name, found in spent.items()])
+
+
+def _spoken(ratios: Mapping[str, Any]) -> str:
+    parts = [f"events/s × {ratios['events_per_s']}"]
+    for name, ratio in ratios.items():
+        if name.startswith("latency_at_"):
+            parts.append(f"at {name.removeprefix('latency_at_')}/s p50 × {ratio['p50']}, p99 × {ratio['p99']}")
+    return "; ".join(parts)
+
+
+def _disturbed(systems: Mapping[str, Any]) -> float:
+    """Cores that others used in the worst run; 0 when that is little."""
+    runs = [
+        run
+        for system in systems.values()
+        for kind in (*system["latency"].values(), system["backlog"])
+        for run in kind["rounds"]
+    ]
+    worst = max(run["cpu_s"]["others"] / run["took_s"] for run in runs)
+    return float(worst) if worst > BUSY_CORES else 0.0
