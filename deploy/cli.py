@@ -219,6 +219,9 @@ def tail(
     lead: Annotated[str | None, typer.Option("--lead", help="Only this lead's records.")] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="From the first record, not from now.")] = False,
     limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many records.")] = None,
+    until_idle: Annotated[
+        float | None, typer.Option("--until-idle", min=0.1, metavar="SECONDS", help="Stop when nothing came for so long.")
+    ] = None,
 ) -> None:
     """Follow topics as JSON lines, decoded. Ends with Ctrl-C."""
     _call(
@@ -228,15 +231,18 @@ def tail(
         lead=lead,
         from_start=from_start,
         limit=limit,
+        until_idle=until_idle,
     )
 
 
 @policy.command("activate", epilog=_epilog("mandate policy activate my-bundle"))
 def policy_activate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory or file of the policy bundle.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory of the policy bundle.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = "",
+    revision: Annotated[int | None, typer.Option("--revision", min=1, help="Default: the highest seen plus one.")] = None,
 ) -> None:
     """Check a policy bundle, sign it with the approver key and append its activation to the log."""
-    _call("deploy.commands.policy_activate", settings=_settings(), bundle=bundle)
+    _call("deploy.commands.policy_activate", settings=_settings(), bundle=bundle, reason=reason, revision=revision)
 
 
 def main() -> None:

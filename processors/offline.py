@@ -134,8 +134,7 @@ class Offline:
         records: list[Record] = []
         for learned in admission.learned:
             self._directory[learned.provider, learned.call_id] = learned
-        for entry in admission.entries:
-            records += self._apply(entry)
+        # What waited for this call came before the record that tells whose it is.
         if admission.learned:
             ready, self._waiting = self._waiting, []
             for waiting in ready:
@@ -144,6 +143,8 @@ class Offline:
                     records += self._append(again)
                 else:
                     self._waiting.append(waiting)
+        for entry in admission.entries:
+            records += self._apply(entry)
         return records
 
     def _give_up(self, now: TimeUs | None) -> list[Record]:

@@ -37,7 +37,8 @@ def test_a_covered_write_gets_its_grant(control: Control) -> None:
 
 def test_a_grant_that_names_the_crm_tool_covers_the_write_too(control: Control) -> None:
     grant = control.grant(FIELDS, lead="lead-1", tool="crm")
-    assert isinstance(verdict(control, control.update(FIELDS, grant=grant)), Grant)
+    assert isinstance(verdict(control, control.update(FIELDS, grant=grant, tool="crm")), Grant)
+    assert refused(verdict(control, control.update(FIELDS, grant=grant))) is ReasonCode.GRANT_INVALID
 
 
 def test_a_grant_signed_by_another_key_is_refused(control: Control) -> None:
