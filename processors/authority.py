@@ -41,9 +41,29 @@ class Signer:
         """A JWT (EdDSA) over the claims in their order."""
         return jwt.encode(claims, self._key, algorithm="EdDSA", headers=self._headers)
 
-    def approve(self, digest: str) -> bytes:
-        """An approver's signature over a policy digest."""
-        return self._key.sign(digest.encode("ascii"))
+    def approve(self, digest: str, revision: int = 1) -> bytes:
+        """An approver's signature that puts a policy digest into force as a revision."""
+        return self._key.sign(approval(digest, revision))
+
+
+def approval(digest: str, revision: int) -> bytes:
+    """What an approver signs. The revision is in it: an old bundle can't be brought back under a new number."""
+    return f"{revision}:{digest}".encode()
+
+
+def approved(activation: PolicyActivation, approvers: Mapping[str, Ed25519PublicKey]) -> bool:
+    """True when at least one of the approvers signed the activation's digest and revision."""
+    signed = approval(activation.digest, activation.revision)
+    for signature in activation.signatures:
+        key = approvers.get(signature.key_id)
+        if key is None:
+            continue
+        try:
+            key.verify(signature.signature, signed)
+        except InvalidSignature:
+            continue
+        return True
+    return False
 
 
 class Court:
@@ -59,14 +79,5 @@ class Court:
         return cls(Signer(signing), {public_jwk(key)["kid"]: key for key in approvers})
 
     def approved(self, activation: PolicyActivation) -> bool:
-        """True when at least one known approver signed the activation's digest."""
-        for signature in activation.signatures:
-            key = self.approvers.get(signature.key_id)
-            if key is None:
-                continue
-            try:
-                key.verify(signature.signature, activation.digest.encode("ascii", "replace"))
-            except InvalidSignature:
-                continue
-            return True
-        return False
+        """True when at least one known approver signed the activation's digest and revision."""
+        return approved(activation, self.approvers)

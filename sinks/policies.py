@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from processors.authority import approved
 from processors.policy import Bundle, PolicyError, parse_bundle
 from schemas.records import PolicyActivation
 
@@ -30,7 +30,7 @@ class PolicyBook:
         """Takes an activation; False when its digest, its approval or its bundle does not hold."""
         if activation.digest in self._fields:
             return True
-        if sha256(activation.bundle.encode()).hexdigest() != activation.digest or not self._approved(activation):
+        if sha256(activation.bundle.encode()).hexdigest() != activation.digest or not approved(activation, self._approvers):
             return False
         try:
             self.trust(parse_bundle(activation.bundle), activation.digest)
@@ -45,25 +45,3 @@ class PolicyBook:
     def fields(self, digest: str) -> Fields | None:
         """Fields by role under a policy; None when no approved policy has this digest."""
         return self._fields.get(digest)
-
-    def _approved(self, activation: PolicyActivation) -> bool:
-        digest = activation.digest.encode("ascii", "replace")
-        for signature in activation.signatures:
-            key = self._approvers.get(signature.key_id)
-            if key is None:
-                continue
-            try:
-                key.verify(signature.signature, digest)
-            except InvalidSignature:
-                continue
-            return True
-        return False
-
-
-def approvers_of(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
-    """Ed25519 public keys by key id, from a JWKS."""
-    return {key["kid"]: Ed25519PublicKey.from_public_bytes(_unpadded(key["x"])) for key in jwks["keys"]}
-
-
-def _unpadded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy import keys
 from deploy.settings import Settings
+from processors.authority import approval
 from processors.ids import derive
 from processors.policy import Bundle, PolicyError, load_bundle
 from schemas.codec import Codec
@@ -58,7 +59,7 @@ def run(
 
 
 def sign(settings: Settings, bundle: Bundle, revision: int, reason: str, approved_by: str) -> PolicyActivation:
-    """The activation of a bundle with the approver's signature over its digest (ASCII of the hex)."""
+    """The activation of a bundle with the approver's signature over digest and revision."""
     key = keys.load_private_key(settings.approver_key_path)
     digest = bundle.digest()
     return PolicyActivation(
@@ -67,7 +68,7 @@ def sign(settings: Settings, bundle: Bundle, revision: int, reason: str, approve
         revision=revision,
         digest=digest,
         bundle=bundle.canonical_json(),
-        signatures=(PolicySignature(key_id=keys.key_id(key), signature=key.sign(digest.encode("ascii"))),),
+        signatures=(PolicySignature(key_id=keys.key_id(key), signature=key.sign(approval(digest, revision))),),
         approved_by=approved_by,
         reason=reason,
     )

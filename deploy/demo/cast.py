@@ -11,14 +11,15 @@ from processors.ids import derive
 from schemas.records import Channel, Consent, ConsentType, CrmEvent, CrmEventType, LeadId, TimeUs
 
 SEED = 20_251_119
-_AWAKE = (
+_Places = tuple[tuple[str, str], ...]
+_AWAKE: _Places = (
     ("America/New_York", "US-NY"),
     ("America/Chicago", "US-IL"),
     ("America/New_York", "US-FL"),
     ("Europe/Berlin", "DE"),
     ("Europe/London", "GB"),
 )
-_ASLEEP = (("America/Los_Angeles", "US-CA"), ("Asia/Kolkata", "IN"), ("Asia/Tokyo", "JP"))
+_ASLEEP: _Places = (("America/Los_Angeles", "US-CA"), ("Asia/Kolkata", "IN"), ("Asia/Tokyo", "JP"))
 """06:30 and 21:10 and 00:40 over there, when the campaign wants to call them."""
 _ASLEEP_WAVES = (0, 1, 1)
 

@@ -97,8 +97,8 @@ def interim_only(lead: LeadEvidence, _: Lead) -> str:
 def corrected(lead: LeadEvidence, _: Lead) -> str:
     if _captured(lead):
         return "a commitment was captured on words that were taken back"
-    fell = (r for r in lead.revocations.values() if r.scope is RevocationScope.GRANT and r.code is Code.EVIDENCE_CHANGED)
-    return "" if any(fell) else "no grant was revoked for its evidence"
+    fell = {r.code for r in lead.revocations.values() if r.scope is RevocationScope.GRANT}
+    return "" if Code.EVIDENCE_CHANGED in fell else "no grant was revoked for its evidence"
 
 
 def duplicates(lead: LeadEvidence, _: Lead) -> str:
@@ -153,7 +153,8 @@ def rivals(lead: LeadEvidence, _: Lead) -> str:
 
 
 def discount(lead: LeadEvidence, _: Lead) -> str:
-    offers = [lead.requests[p.request_id].parameters["discount_bp"] for p in lead.permits if p.action == "offer_discount"]
+    asked = [lead.requests[permit.request_id] for permit in lead.permits if permit.action == "offer_discount"]
+    offers = [request.parameters["discount_bp"] for request in asked]
     if any(isinstance(offer, int) and offer > _HIGHEST_DISCOUNT_BP for offer in offers):
         return "a discount above the authority was permitted"
     return "" if any(case.cause == "discount_exception" for case in lead.cases) else "no case was opened"
@@ -176,8 +177,8 @@ def asks_for_human(lead: LeadEvidence, _: Lead) -> str:
     opened = next((case for case in lead.cases if case.cause == "asks_for_human"), None)
     if opened is None:
         return "no case was opened"
-    resolved = [c.position.offset for c in lead.cases if c.case_id == opened.case_id and c.status is CaseStatus.RESOLVED]
-    until = min(resolved, default=1 << 62)
+    same = (case for case in lead.cases if case.case_id == opened.case_id)
+    until = min((case.position.offset for case in same if case.status is CaseStatus.RESOLVED), default=1 << 62)
     during = (p for p in lead.permits if opened.position.offset < p.position.offset < until)
     return next((f"{p.action} was permitted while suspended" for p in during if p.action in opened.suspended), "")
 
@@ -211,4 +212,5 @@ def malformed_failures(evidence: Evidence) -> list[str]:
     """Kinds of malformed records that did not all become dead letters, and other dead letters."""
     counted = Counter(letter.code for letter in evidence.dead_letters.values())
     wrong = [f"{code.value}: {counted[code]} of {MALFORMED_EACH}" for code in TITLES if counted[code] != MALFORMED_EACH]
-    return wrong + [f"{code.value}: {count} that nobody meant to send" for code, count in counted.items() if code not in TITLES]
+    others = ((code, count) for code, count in counted.items() if code not in TITLES)
+    return wrong + [f"{code.value}: {count} that nobody meant to send" for code, count in others]

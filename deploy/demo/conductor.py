@@ -92,11 +92,14 @@ class Conductor:
 
     async def joined(self, task: "asyncio.Task[T]") -> T:
         """Waits for another script."""
-        self._pause(1)
-        try:
-            return await asyncio.shield(task)
-        finally:
+
+        def count_in(_: "asyncio.Task[T]") -> None:
             self._running += 1
+
+        # When the other ends, this one is counted in before the conductor hears of it: no time passes between.
+        task.add_done_callback(count_in)
+        self._pause(1)
+        return await asyncio.shield(task)
 
     # --- the play
     async def play(self) -> None:

@@ -52,7 +52,7 @@ def run(settings: Settings, cast: Sequence[Lead] | None = None) -> int:
         wait_until_quiet(places, company.check)
         company.stop()
         progress.say("Counting what the topics and stores hold.")
-        outcome = _count(own, codec, places, leads, tally, progress, ended_at)
+        outcome = _count(own, codec, places, leads, tally, progress.elapsed_s, ended_at)
     write(outcome, own.data_dir / "summary.json")
     show(outcome, _ways_on(own))
     return FAILED if outcome.faults else 0
@@ -84,7 +84,7 @@ def _import_sinks() -> None:
 
 
 def _count(
-    own: Settings, codec: Codec, places: Places, cast: Sequence[Lead], tally: Tally, progress: Progress, ended_at: TimeUs
+    own: Settings, codec: Codec, places: Places, cast: Sequence[Lead], tally: Tally, wall_s: float, ended_at: TimeUs
 ) -> Outcome:
     from sinks.audit import completeness, serve
     from sinks.consume import Stop
@@ -93,8 +93,8 @@ def _count(
     serve(own, once=True, stop=Stop(), ready=lambda _: None)
     evidence, counted = gather(own, codec, places)
     stores = Stores(crm_updates=_applied(own), audit=completeness(own))
-    people = {lead.lead_id: lead for lead in cast}
-    return conclude(evidence, counted, stores, tally, people, progress.elapsed_s, ended_at)
+    people = {str(lead.lead_id): lead for lead in cast}
+    return conclude(evidence, counted, stores, tally, people, wall_s, ended_at)
 
 
 def _applied(own: Settings) -> int:

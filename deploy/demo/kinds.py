@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("progress", 84, "all four roles, to a captured commitment", "every role permitted, commitment captured"),
     Kind("voicemail", 24, "a machine answers", "only a voicemail is left, nobody is asked anything"),
     Kind("dropped", 16, "the line drops mid-call", "no permit in a conversation after its end", ("telnyx", "typed")),
-    Kind("timed_out", 12, "the call times out", "ended by the clock or the provider, then no permit", ("typed", "telnyx")),
+    Kind("timed_out", 12, "the call times out", "ended by clock or provider, then no permit", ("typed", "telnyx")),
     Kind("barge_in", 16, "the lead cuts in", "agents are told to hold", ("typed", "twilio+deepgram")),
     Kind("silence", 12, "the line goes silent", "agents are told to pause", ("typed",)),
     Kind("low_confidence", 16, "unclear speech, unsure detector", "nothing is booked on it"),

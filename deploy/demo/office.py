@@ -123,15 +123,15 @@ class Agent:
 
     async def enforce(self, verdict: Verdict) -> bool:
         """Verifies the grant right before the effect; a revocation feed that lags is given some seconds."""
-        for _ in range(int(_FEED_WITHIN_S / _LOOK_EVERY_S)):
-            found = self.client.enforce(verdict)
-            if isinstance(found, Grant):
-                return True
-            if found.code is not ReasonCode.REVOCATION_FEED_STALE:
-                break
+        looks = int(_FEED_WITHIN_S / _LOOK_EVERY_S)
+        found = self.client.enforce(verdict)
+        while isinstance(found, Refusal) and found.code is ReasonCode.REVOCATION_FEED_STALE and looks:
+            looks -= 1
             await asyncio.sleep(_LOOK_EVERY_S)
-        self._tally.refused[found.code.value] += 1
-        return False
+            found = self.client.enforce(verdict)
+        if isinstance(found, Refusal):
+            self._tally.refused[found.code.value] += 1
+        return isinstance(found, Grant)
 
 
 class Office:
@@ -145,8 +145,8 @@ class Office:
 
     def open(self) -> None:
         """Begins to follow directives."""
-        agents = [agent for team in self._agents.values() for agent in team]
-        self._watching = [asyncio.create_task(agent.watch(), name=f"directives for {agent.agent_id}") for agent in agents]
+        agents = (agent for team in self._agents.values() for agent in team)
+        self._watching = [asyncio.create_task(agent.watch(), name=agent.agent_id) for agent in agents]
 
     def close(self) -> None:
         """Ends that."""

@@ -86,7 +86,8 @@ class Process:
         """Raises when it ended by itself."""
         code = self._process.poll()
         if code is not None and not self._stopped:
-            raise PartEndedError(f"`{self.part.command}` ended with code {code}: {self._last_words()}", f"See {self.log}.")
+            why = f"`{self.part.command}` ended with code {code}: {self._last_words()}"
+            raise PartEndedError(why, f"See {self.log}.")
 
     def terminate(self) -> None:
         """Asks it to end."""

@@ -34,9 +34,7 @@ _NOTICED_AFTER: TimeUs = 300_000
 class Scene:
     """A lead, its agents by role, and the call between them. rival: another booking agent."""
 
-    def __init__(
-        self, lead: Lead, conductor: Conductor, crew: Mapping[str, Agent], rival: Agent, tally: Tally
-    ) -> None:
+    def __init__(self, lead: Lead, conductor: Conductor, crew: Mapping[str, Agent], rival: Agent, tally: Tally) -> None:
         self.lead = lead
         self.conductor = conductor
         self.crew = crew
@@ -150,7 +148,9 @@ class Scene:
 
     async def write_crm(self, role: str, fields: Mapping[str, str]) -> Verdict:
         """Asks for a CRM write; the CRM sink makes it when it is permitted."""
-        return await self.propose(role, "update_crm", channel=Channel.BACKEND, in_call=False, crm_fields=fields, tool="crm")
+        return await self.propose(
+            role, "update_crm", channel=Channel.BACKEND, in_call=False, crm_fields=fields, tool="crm"
+        )  # fmt: skip
 
     # --- the call
     def place_call(
@@ -158,9 +158,9 @@ class Scene:
         twice: bool = False,
     ) -> Call:  # fmt: skip
         """Puts a call on the lead's line; nothing rings yet."""
-        agent_id = (agent or self.crew[role]).agent_id
+        lead, agent_id = self.lead, (agent or self.crew[role]).agent_id
         self._call = Call(
-            self.conductor, self.lead.style, self.lead.lead_id, agent_id, self.lead.phone, self.rng, late=late, twice=twice
+            self.conductor, lead.style, lead.lead_id, agent_id, lead.phone, lead.rng, late=late, twice=twice
         )  # fmt: skip
         return self._call
 
@@ -211,5 +211,3 @@ class Scene:
             await self.done(role, verdict)
         self.call.end(cause)
         await self.catch_up()
-
-

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,10 +16,12 @@ from deploy.demo.broken import TITLES
 from deploy.demo.office import Tally
 from deploy.demo.summary import KindRow, Outcome
 from deploy.demo.times import moment
+from deploy.local.progress import Console as StackConsole
 from schemas.records import TimeUs
 
-_WIDE = 132
+_WIDE = 150
 _LINE_EVERY_S = 5.0
+_VERDICTS = (("PERMIT", "green"), ("DEFER", "yellow"), ("BLOCK", "red"))
 
 
 class Progress:
@@ -26,7 +29,7 @@ class Progress:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._said_at = 0.0
         self._live: Live | None = None
@@ -46,7 +49,7 @@ class Progress:
     def say(self, message: str) -> None:
         """One step."""
         self.rest()
-        self._console.print(f"[dim]{self.elapsed_s:5.1f} s[/]  {message}")
+        self._console.print(Text(f"{self.elapsed_s:5.1f} s  ", style="dim") + Text(message, style="default"))
 
     def moved(self, now: TimeUs) -> None:
         """Journal time moved."""
@@ -67,11 +70,12 @@ class Progress:
             self._live = None
 
     def _line(self) -> Text:
-        counts = self._tally.verdicts
-        told = f"{self.elapsed_s:5.1f} s  journal {moment(self._now):%d %b %H:%M:%S} UTC   {self._tally.sent:,} events   "
-        line = Text(told)
-        for name, style in (("PERMIT", "green"), ("DEFER", "yellow"), ("BLOCK", "red")):
-            line.append(f"{name} {counts[name]:,}  ", style=style)
+        line = Text(f"{self.elapsed_s:5.1f} s  ", style="dim")
+        line.append(
+            f"{moment(self._now):%a %H:%M:%S} UTC in the journal  {self._tally.sent:,} events  ", style="default"
+        )
+        for name, style in _VERDICTS:
+            line.append(f"{name} {self._tally.verdicts[name]:,}  ", style=style)
         return line
 
 
@@ -79,36 +83,39 @@ class StackProgress:
     """The local stack's steps, shown among the demo's."""
 
     def __init__(self, progress: Progress) -> None:
-        from deploy.local.progress import Console as StackConsole
-
         self._progress = progress
         self._transfers = StackConsole()
 
     def say(self, message: str) -> None:
+        """One step."""
         self._progress.say(message)
 
     def transfer(self, done: int, total: int) -> None:
+        """A download."""
         self._transfers.transfer(done, total)
 
 
-def show(outcome: Outcome, ways_on: list[str]) -> None:
+def show(outcome: Outcome, ways_on: Iterable[str]) -> None:
     """The summary on stdout."""
-    width = None if sys.stdout.isatty() else _WIDE
-    console = Console(highlight=False, width=width)
-    console.print()
-    console.print(_kinds(outcome.kinds))
-    console.print(_malformed(outcome.summary))
-    console.print(_figures(outcome.summary))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    for part in (_kinds(outcome.kinds), _malformed(outcome.summary), _figures(outcome.summary)):
+        console.print()
+        console.print(part)
     for line in ways_on:
         console.print(line, soft_wrap=True)
     for fault in outcome.faults:
         console.print(Text(f"FAILED  {fault}", style="bold red"), soft_wrap=True)
     if not outcome.faults:
-        console.print(Text("Every request has its decision, the audit lake is complete, and every claim holds.", style="bold green"))
+        held = "Every request has its decision, the audit lake is complete, and every claim holds."
+        console.print(Text(held, style="bold green"))
 
 
-def _kinds(rows: tuple[KindRow, ...]) -> Table:
-    table = Table(title="What became of each kind of lead", title_justify="left", box=None, pad_edge=False)
+def _table(title: str, **options: Any) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, **options)
+
+
+def _kinds(rows: Iterable[KindRow]) -> Table:
+    table = _table("What became of each kind of lead")
     table.add_column("leads", justify="right")
     table.add_column("what happens")
     for name, style in (("permit", "green"), ("defer", "yellow"), ("block", "red"), ("revoked", ""), ("cases", "")):
@@ -117,37 +124,41 @@ def _kinds(rows: tuple[KindRow, ...]) -> Table:
     table.add_column("claim")
     for row in rows:
         reasons = ", ".join(f"{code} {count}" for code, count in row.codes[:2])
-        claim = Text("✗ " if row.failed else "✓ ", style="red" if row.failed else "green") + Text(row.claim, style="default")
+        mark = Text("✗ ", style="bold red") if row.failed else Text("✓ ", style="green")
         counts = (row.permits, row.defers, row.blocks, row.revocations, row.escalations)
-        table.add_row(str(row.leads), row.title, *(str(count) if count else "·" for count in counts), reasons, claim)
+        shown = (str(count) if count else "·" for count in counts)
+        table.add_row(str(row.leads), row.title, *shown, reasons, mark + Text(row.claim, style="default"))
     return table
 
 
-def _malformed(summary: Any) -> Table:
+def _malformed(summary: Mapping[str, Any]) -> Table:
     found = Counter(summary["dead_letter_codes"])
-    table = Table(title="Malformed records", title_justify="left", box=None, pad_edge=False)
-    for name in ("dead letters", "code", "what was sent"):
-        table.add_column(name, justify="right" if name == "dead letters" else "left")
+    table = _table("Malformed records, as dead letters", show_header=False)
+    table.add_column(justify="right")
     for code, title in TITLES.items():
-        table.add_row(str(found[code.value]), code.value, title)
+        table.add_row(str(found[code.value]), title, code.value)
     return table
 
 
-def _figures(summary: Any) -> Table:
+def _figures(summary: Mapping[str, Any]) -> Table:
     decisions, latency, timing = summary["decisions"], summary["decision_latency_ms"], summary["timing"]
-    table = Table(title="In figures, counted from topics and stores", title_justify="left", box=None, show_header=False, pad_edge=False)
+    verdicts = ", ".join(f"{decisions[name]:,} {name}" for name, _ in _VERDICTS)
+    begun, ended = timing["journal_from"][11:16], timing["journal_to"][11:16]
+    complete = "complete" if summary["audit_complete"] else "NOT complete"
+    table = _table("In figures, counted from topics and stores", show_header=False)
     table.add_column(justify="right")
-    table.add_column()
-    rows = (
-        (f"{summary['leads']:,}", f"leads, {timing['journal_from'][11:16]} to {timing['journal_to'][11:16]} UTC of journal time"),
-        (f"{summary['events']:,}", "events"),
-        (f"{summary['requests']:,}", f"requests: {decisions['PERMIT']:,} permits, {decisions['DEFER']:,} defers, {decisions['BLOCK']:,} blocks"),
-        (f"{latency['p50']:g} ms", f"from request to verdict, half of them; 99 % within {latency['p99']:g} ms, in bursts on a shared machine"),
-        (f"{summary['revocations']:,}", f"revocations, {summary['escalations']:,} cases for people"),
-        (f"{summary['crm_updates']:,}", "CRM writes applied"),
-        (f"{summary['audit_records']:,}", f"audit records, {'complete' if summary['audit_complete'] else 'NOT complete'}"),
-        (f"{summary['dead_letters']:,}", "dead letters"),
+    rows: tuple[tuple[int, str], ...] = (
+        (summary["leads"], f"leads, {begun} to {ended} UTC of journal time"),
+        (summary["events"], "events of platforms, detectors, the CRM and people"),
+        (summary["requests"], f"requests of agents: {verdicts}"),
+        (summary["revocations"], "revocations"),
+        (summary["escalations"], "cases for people"),
+        (summary["crm_updates"], "CRM writes applied"),
+        (summary["audit_records"], f"audit records, {complete}"),
+        (summary["dead_letters"], "dead letters"),
     )
-    for row in rows:
-        table.add_row(*row)
+    for count, what in rows:
+        table.add_row(f"{count:,}", what)
+    told = "ms from an agent's request to its verdict, half of them; 99 % within"
+    table.add_row(f"{latency['p50']:g}", f"{told} {latency['p99']:g} ms: bursts, everything on one machine")
     return table

@@ -87,7 +87,8 @@ def conclude(
     }
     faults = _faults(evidence, summary, kinds, malformed)
     if tally.unanswered:
-        faults.append(f"{len(tally.unanswered)} answers did not reach their agent, that to {tally.unanswered[0]} among them.")
+        lost = tally.unanswered
+        faults.append(f"{len(lost)} answers did not reach their agent, that to {lost[0]} among them.")
     return Outcome(summary, kinds, tuple(faults))
 
 
@@ -126,7 +127,7 @@ def _plain(row: KindRow) -> dict[str, Any]:
 
 def _latency(samples: list[float]) -> dict[str, float]:
     ordered = sorted(samples) or [0.0]
-    return {name: round(ordered[min(len(ordered) - 1, len(ordered) * part // 100)], 1) for name, part in (("p50", 50), ("p99", 99))}
+    return {f"p{part}": round(ordered[(len(ordered) - 1) * part // 100], 1) for part in (50, 99)}
 
 
 def _faults(
@@ -149,5 +150,3 @@ def write(outcome: Outcome, path: Path) -> None:
     draft = path.with_name(f"{path.name}.draft")
     draft.write_text(json.dumps(outcome.summary, indent=2) + "\n", encoding="utf-8")
     os.replace(draft, path)
-
-

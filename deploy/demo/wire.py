@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 from confluent_kafka import Message
 
@@ -61,7 +62,8 @@ class Wire:
         """Watches the journal, cases and revocations while the play is given."""
         begun: list[Tail | RevocationTail] = []
         try:
-            for tail in (*self._tails, self._revocations):
+            tails: tuple[Tail | RevocationTail, ...] = (*self._tails, self._revocations)
+            for tail in tails:
                 tail.begin()
                 begun.append(tail)
             yield self
@@ -69,6 +71,7 @@ class Wire:
         finally:
             for tail in begun:
                 tail.stop()
+            self._sender.producer.close()
 
     # --- the stage
     async def advance(self, emissions: Sequence[Emission], to: TimeUs, *, wholly: bool = False) -> None:
@@ -120,7 +123,7 @@ class Wire:
 
     # --- in
     def _take_entry(self, message: Message) -> None:
-        headers = message.headers() or []
+        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
         found = next((value for name, value in headers if name == "ce_id"), None)
         if isinstance(found, bytes):
             self._journal.seen(found.decode())
@@ -145,9 +148,8 @@ class Wire:
             if self._lost is not None:
                 raise self._lost
             if time.monotonic() > end:
-                raise PlayStalledError(
-                    f"The {part} has not kept up with the play for {_WITHIN_S:.0f} s.", "Its log in var/demo/logs says why."
-                )
+                why = f"The {part} has not kept up with the play for {_WITHIN_S:.0f} s."
+                raise PlayStalledError(why, "Its log among the demo's logs says more.")
             await asyncio.sleep(_LOOK_EVERY_S)
         self._sender.poll()
 

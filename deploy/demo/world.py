@@ -113,6 +113,7 @@ def _start_clock(own: Settings) -> None:
     reading = connect(own).encode(ClockReading(at=OPENING))
     sender.send(TOPIC_OF[ClockReading], reading, key=None, timestamp_ms=OPENING // 1000)
     sender.flush()
+    sender.producer.close()
 
 
 def _refuse_used(own: Settings, existed: Sequence[str]) -> None:
@@ -138,5 +139,6 @@ def _short_lived(own: Settings, topics: Sequence[str]) -> str:
             if answer.result()["retention.ms"].value != _FOREVER:
                 return str(resource.name)
     except KafkaException as error:
-        raise DemoError(f"The topics can't be described ({error.args[0].str()}).", "Check this user's rights.") from error
+        why = f"The topics can't be described ({error.args[0].str()})."
+        raise DemoError(why, "Check this user's rights.") from error
     return ""

@@ -62,7 +62,7 @@ def activation(bundle: Bundle | None = None, *, revision: int = 1, signer: Court
     """An approved activation of a bundle."""
     bundle = bundle or default_bundle()
     digest = bundle.digest()
-    signature = PolicySignature(key_id=signer.signer.kid, signature=signer.signer.approve(digest))
+    signature = PolicySignature(key_id=signer.signer.kid, signature=signer.signer.approve(digest, revision))
     return PolicyActivation(
         activation_id=f"activation-{revision}", version=bundle.version, revision=revision, digest=digest,
         bundle=bundle.canonical_json(), signatures=(signature,), approved_by="counsel", reason="test",

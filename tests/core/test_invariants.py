@@ -69,6 +69,13 @@ def test_a_signature_that_is_not_the_approvers_puts_no_policy_into_force() -> No
     assert codes(story.ask("booking", "initiate_contact", conversation=None)) == {"NO_POLICY"}
 
 
+def test_an_approved_bundle_cannot_be_brought_back_under_a_new_revision() -> None:
+    story = Story()
+    story.tell(activation(default_bundle().model_copy(update={"version": "second"}), revision=2))
+    story.tell(msgspec.structs.replace(activation(), revision=3))
+    assert story.ask("booking", "initiate_contact", conversation=None).policy_version == "second"
+
+
 def test_a_policy_whose_text_does_not_match_its_digest_never_comes_into_force() -> None:
     forged = default_bundle().model_copy(update={"version": "forged"})
     story = Story(policy=False)

@@ -172,9 +172,11 @@ class Memory:
     def _fetch(self, number: int) -> str:
         from schemas.codec import schema_json
 
-        return schema_json(next(name for name, known in self._ids.items() if known == number)) if number in set(
-            self._ids.values()
-        ) else _unknown(number)
+        return (
+            schema_json(next(name for name, known in self._ids.items() if known == number))
+            if number in set(self._ids.values())
+            else _unknown(number)
+        )
 
     def client(self, now: Any) -> "MemoryClient":
         config = AgentConfig(agent_id="demo", role="booking", kafka={}, registry={}, jwks=self.jwks, now=now)

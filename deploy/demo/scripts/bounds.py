@@ -5,7 +5,7 @@ from deploy.demo.scene import Scene
 from deploy.demo.scripts.selling import PRICES, ask, availability, discuss_price, hand_over, qualify, reach, route
 from deploy.demo.times import SECOND
 from processors.ids import derive
-from schemas.records import Channel, HumanIntervention, InterventionType, SignalType
+from schemas.records import HumanIntervention, InterventionType, SignalType
 
 _MANAGER = "j.ortiz"
 
@@ -47,7 +47,7 @@ async def crm_fields(scene: Scene) -> None:
         return
     await scene.write_crm("qualification", {"need": "call centre", "deal_status": "won"})
     await scene.write_crm("qualification", {"need": "call centre"})
-    await scene.try_once("booking", "update_crm", channel=Channel.BACKEND, in_call=False, crm_fields={"quoted_price": "1"})
+    await scene.write_crm("booking", {"quoted_price": "1"})
     await scene.hang_up("booking")
 
 

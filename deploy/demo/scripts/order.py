@@ -16,10 +16,8 @@ async def duplicates(scene: Scene) -> None:
     """Providers retry each of their events, and an agent's client sends a request again."""
     if not await reach(scene, twice=True) or await availability(scene) is None:
         return
-    when = "When would you like to start?"
-    await ask(
-        scene, "qualification", "probe_intent", when, "Next month works for us.", signal=SignalType.TIMING_ACCEPTANCE
-    )  # fmt: skip
+    when, answer = "When would you like to start?", "Next month works for us."
+    await ask(scene, "qualification", "probe_intent", when, answer, signal=SignalType.TIMING_ACCEPTANCE)
     written = await scene.write_crm("qualification", {"timeline": "next month"})
     scene.conductor.schedule([_sent_again(written.request)])
     await scene.beats(1)
@@ -44,10 +42,8 @@ async def out_of_order(scene: Scene) -> None:
     late = {Happens.INITIATED: 11 * SECOND, Happens.RINGING: 8 * SECOND, Happens.FINAL: SECOND}
     if not await reach(scene, late=late) or await availability(scene) is None:
         return
-    when = "When would you like to start?"
-    await ask(
-        scene, "qualification", "probe_intent", when, "We want to start in January.", signal=SignalType.TIMING_ACCEPTANCE
-    )  # fmt: skip
+    when, answer = "When would you like to start?", "We want to start in January."
+    await ask(scene, "qualification", "probe_intent", when, answer, signal=SignalType.TIMING_ACCEPTANCE)
     await scene.hang_up("qualification")
 
 

@@ -14,8 +14,8 @@ GREETING = "Hi, this is Ava, an AI assistant at Northwind, on a recorded line."
 HELLOS = ("Hello, yes, speaking.", "Hi there, this is me.", "Yes, hello?", "Good day, who is calling?")
 SURE = ("Sure, I have five minutes.", "Yes, go ahead.", "Fine, but keep it short please.")
 TIMINGS = ("Next month works for us.", "We want to start in January, that suits.", "The week after next is good.")
-SCOPES = ("It is for all forty seats in sales.", "Two teams, about twenty people.", "The whole support desk, sixty seats.")
-READY = ("Yes, I am ready, and I will take it.", "We are ready to go, let us do it.", "Yes, I commit, send me the terms.")
+SCOPES = ("It is for all forty seats in sales.", "Two teams, about twenty people.", "The support desk, sixty seats.")
+READY = ("Yes, I am ready, and I will take it.", "We are ready, let us do it.", "Yes, I commit, send me the terms.")
 FAIR = ("That seems fair to me.", "That is within our budget.", "All right, that is what we expected.")
 TOO_MUCH = ("Hmm, that is more than we planned for.", "The price is a problem for us.")
 CONVINCED = ("Okay, put that way it makes sense.", "All right, then the price is fine.")
@@ -39,7 +39,8 @@ async def reach(
 ) -> bool:  # fmt: skip
     """Calls the lead, who answers; False when that was not permitted."""
     verdict = await scene.permit(
-        "booking", "initiate_contact", in_call=False, tool="dialer", parameters={"number": scene.lead.phone}, agent=agent
+        "booking", "initiate_contact", in_call=False, tool="dialer", agent=agent,
+        parameters={"number": scene.lead.phone},
     )  # fmt: skip
     if verdict is None:
         return False
@@ -125,7 +126,8 @@ async def hand_over(scene: Scene) -> Said | None:
 
 async def route(scene: Scene, role: str = "transfer", action: str = "route_call", to: str = "closing") -> None:
     """Transfers the call."""
-    verdict = await scene.permit(role, action, tool="switchboard" if role == "transfer" else None, parameters={"to": to})
+    tool = "switchboard" if role == "transfer" else None
+    verdict = await scene.permit(role, action, tool=tool, parameters={"to": to})
     if verdict is None:
         return
     scene.call.tell(Moment(Happens.TRANSFER_STARTED, scene.now + 300_000))

@@ -27,7 +27,8 @@ def ears(line: Line, moment: Moment) -> list[Emission]:
         return []
     channel = [_CHANNELS[moment.speaker], 2]
     if what is Happens.SPEECH_STARTED:
-        return [_message(line, moment, {"type": "SpeechStarted", "channel": channel, "timestamp": _since(line, moment)})]
+        began = {"type": "SpeechStarted", "channel": channel, "timestamp": _since(line, moment)}
+        return [_message(line, moment, began)]
     if what is Happens.INTERIM:
         return [_results(line, moment, final=False, ends=False)]
     if what is Happens.FINAL:

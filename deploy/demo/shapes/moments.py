@@ -8,7 +8,6 @@ from enum import StrEnum
 from schemas.records import AnsweredBy, CallEndCause, LeadId, Speaker, TimeUs
 
 
-
 class Happens(StrEnum):
     """Kinds of moments."""
 

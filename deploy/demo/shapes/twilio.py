@@ -6,6 +6,7 @@ stability and no confidence.
 """
 
 import json
+from collections.abc import Mapping
 from email.utils import format_datetime
 from urllib.parse import urlencode
 
@@ -182,14 +183,12 @@ def _start(line: Line, moment: Moment) -> Emission:
     return _numbered(line, moment, "start", {"start": start})
 
 
-def _numbered(line: Line, moment: Moment, event: str, content: dict[str, object]) -> Emission:
+def _numbered(line: Line, moment: Moment, event: str, content: Mapping[str, object]) -> Emission:
     number = str(line.count("stream", start=1))
-    return _stream(
-        line, moment, {"event": event, "sequenceNumber": number, "streamSid": _stream_sid(line), **content}
-    )
+    return _stream(line, moment, {"event": event, "sequenceNumber": number, "streamSid": _stream_sid(line), **content})
 
 
-def _stream(line: Line, moment: Moment, message: dict[str, object]) -> Emission:
+def _stream(line: Line, moment: Moment, message: Mapping[str, object]) -> Emission:
     body = json.dumps(message, separators=(",", ":")).encode()
     headers = {"X-Mandate-Source": "media-stream"}
     return emission.webhook(PROVIDER, body, moment.arrives_at, lead_id=line.lead_id, key=_key(line), headers=headers)

@@ -5,7 +5,6 @@ from deploy.demo.emission import Emission
 from deploy.demo.shapes.moments import Happens, Line, Moment
 from processors.ids import derive
 from schemas.records import (
-    CallEndCause,
     CallEvent,
     CallEventType,
     ConfidenceKind,
