@@ -220,7 +220,8 @@ def tail(
     from_start: Annotated[bool, typer.Option("--from-start", help="From the first record, not from now.")] = False,
     limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many records.")] = None,
     until_idle: Annotated[
-        float | None, typer.Option("--until-idle", min=0.1, metavar="SECONDS", help="Stop when nothing came for so long.")
+        float | None,
+        typer.Option("--until-idle", min=0.1, metavar="SECONDS", help="Stop when nothing came for so long."),
     ] = None,
 ) -> None:
     """Follow topics as JSON lines, decoded. Ends with Ctrl-C."""
@@ -239,7 +240,9 @@ def tail(
 def policy_activate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory of the policy bundle.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = "",
-    revision: Annotated[int | None, typer.Option("--revision", min=1, help="Default: the highest seen plus one.")] = None,
+    revision: Annotated[
+        int | None, typer.Option("--revision", min=1, help="Default: the highest seen plus one.")
+    ] = None,
 ) -> None:
     """Check a policy bundle, sign it with the approver key and append its activation to the log."""
     _call("deploy.commands.policy_activate", settings=_settings(), bundle=bundle, reason=reason, revision=revision)

@@ -181,7 +181,8 @@ def _write_crm(draft: Draft, request: AgentRequest, decision: Decision, token: s
     update_id = draft.derive("crm", request.request_id)
     update = CrmUpdate(
         update_id=update_id, lead_id=draft.base.lead_id, external_id=draft.value("lead.external_id"),
-        fields=request.crm_fields, parameters=request.parameters, tool=request.tool, role=request.role, agent_id=request.agent_id, decision_id=decision.decision_id,
+        fields=request.crm_fields, parameters=request.parameters, tool=request.tool,
+        role=request.role, agent_id=request.agent_id, decision_id=decision.decision_id,
         grant=token, effective_offset=draft.position.offset, at=draft.now,
     )  # fmt: skip
     draft.emit(update_id, update)

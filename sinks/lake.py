@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 AUDITED: Mapping[str, type[Record]] = {
-    topic.name: topic.value
-    for topic in TOPICS.values()
-    if topic.value is not None and AUDIT_SINK in topic.readers
+    topic.name: topic.value for topic in TOPICS.values() if topic.value is not None and AUDIT_SINK in topic.readers
 }
 """The topics that are landed, one table each, with their records."""
 

@@ -30,7 +30,9 @@ class PolicyBook:
         """Takes an activation; False when its digest, its approval or its bundle does not hold."""
         if activation.digest in self._fields:
             return True
-        if sha256(activation.bundle.encode()).hexdigest() != activation.digest or not approved(activation, self._approvers):
+        if sha256(activation.bundle.encode()).hexdigest() != activation.digest or not approved(
+            activation, self._approvers
+        ):
             return False
         try:
             self.trust(parse_bundle(activation.bundle), activation.digest)
@@ -45,3 +47,12 @@ class PolicyBook:
     def fields(self, digest: str) -> Fields | None:
         """Fields by role under a policy; None when no approved policy has this digest."""
         return self._fields.get(digest)
+
+
+def approvers_of(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
+    """Ed25519 public keys by key id, from a JWKS."""
+    return {key["kid"]: Ed25519PublicKey.from_public_bytes(_unpadded(key["x"])) for key in jwks["keys"]}
+
+
+def _unpadded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

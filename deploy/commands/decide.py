@@ -44,5 +44,3 @@ def court_of(settings: Settings) -> Court:
         return Court.from_keys(load_private_key(settings.signing_key_path), [approver.public_key()])
     key = Ed25519PrivateKey.from_private_bytes(OFFLINE_KEY)
     return Court.from_keys(key, [key.public_key()])
-
-

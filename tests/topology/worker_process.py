@@ -71,13 +71,16 @@ class WorkerProcess:
 
 @contextmanager
 def worker(settings: Settings, directory: Path) -> Iterator[WorkerProcess]:
-    """A worker that is ended in any case."""
+    """A worker that is ended in any case; one that was killed would keep its partitions for a session."""
     running = WorkerProcess(settings, directory)
     try:
         yield running
     finally:
         if running.process.poll() is None:
-            running.kill()
+            try:
+                running.terminate()
+            except subprocess.TimeoutExpired:
+                running.kill()
 
 
 def eventually(look: Callable[[], T | None], within_s: float = 30) -> T:
