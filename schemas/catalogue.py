@@ -28,6 +28,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     value: record of the value; None for raw bytes.
     max_bytes: largest record that the broker takes; None: the broker's own limit.
     compatibility: level that the registry enforces for the subject `<name>-value`.
+    timestamps: whose clock stamps records: the producer's, or the broker's.
     internal: belongs to Mandate's processes alone.
     """
 
@@ -42,6 +43,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     compatibility: Literal["BACKWARD", "FULL_TRANSITIVE"] = "FULL_TRANSITIVE"
     writers: tuple[str, ...]
     readers: tuple[str, ...]
+    timestamps: Literal["CreateTime", "LogAppendTime"] = "CreateTime"
     internal: bool = False
 
     @property
@@ -51,8 +53,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def config(self) -> dict[str, str]:
-        """Topic settings for the broker. `message.timestamp.type` is CreateTime: the journal's clock is ours."""
-        settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": "CreateTime"}
+        """Topic settings for the broker."""
+        settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": self.timestamps}
         if self.cleanup == "delete":
             settings["retention.ms"] = str(self.retention_ms)
         if self.max_bytes is not None:
@@ -114,6 +116,8 @@ _ALL: tuple[Topic, ...] = (
     # --- internal
     Topic(name="clock.driven", doc="Readings of a driven clock; empty in production.", key="none", partitions=1,
           value=records.ClockReading, retention_ms=DAY_MS, writers=(PLATFORM,), readers=(INTAKE, CONTROL), internal=True),
+    Topic(name="clock.broker", doc="Where a process that starts reads the broker's time.", key="none", partitions=1,
+          value=None, retention_ms=60_000, timestamps="LogAppendTime", writers=(INTAKE, CONTROL), readers=(INTAKE, CONTROL), internal=True),
     Topic(name="mandate-control-execution-changelog", doc="Changelog of control's RocksDB table.", key="row key", cleanup="compact",
           value=None, writers=(CONTROL,), readers=(CONTROL,), internal=True),
 )  # fmt: skip

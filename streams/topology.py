@@ -87,16 +87,17 @@ INTAKE = Stage(
         "agent.outcomes",
         "human.interventions",
         "policy.activations",
+        "clock.broker",
         "call.directory",
         "clock.driven",
     ),
-    writes=("execution.journal", "call.directory", "dead.letters"),
+    writes=("execution.journal", "call.directory", "dead.letters", "clock.broker"),
 )
 CONTROL = Stage(
     name="control",
     doc="Folds the journal into shared state and answers permit, defer or block. Adds ticks to the journal.",
     group="mandate-control",
-    reads=("execution.journal", "clock.driven", "mandate-control-execution-changelog"),
+    reads=("execution.journal", "clock.driven", "clock.broker", "mandate-control-execution-changelog"),
     writes=(
         "permission.decisions",
         "permission.revocations",
@@ -107,6 +108,7 @@ CONTROL = Stage(
         "crm.updates",
         "dead.letters",
         "execution.journal",
+        "clock.broker",
         "mandate-control-execution-changelog",
     ),
     table=Table(name="execution", changelog="mandate-control-execution-changelog"),

@@ -91,7 +91,9 @@ def low_confidence(lead: LeadEvidence, _: Lead) -> str:
 def interim_only(lead: LeadEvidence, _: Lead) -> str:
     if extra := _permitted(lead) - CONTACT_STAGE:
         return f"{', '.join(sorted(extra))} was permitted on interim words"
-    return "" if not lead.changes("stage") else "a stage was earned by interim words"
+    if lead.changes("stage"):
+        return "a stage was earned by interim words"
+    return "" if "probe_intent" in _asked(lead) else "nobody asked"
 
 
 def corrected(lead: LeadEvidence, _: Lead) -> str:

@@ -1,7 +1,7 @@
 """Mandate in one process, for tests of the corpus: the real intake, fold, verifier and conduct, without topics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,7 +23,7 @@ from processors.offline import MemoryRows
 from processors.partition import Partition
 from processors.policy import load_bundle
 from schemas.catalogue import TOPIC_OF, TOPICS
-from schemas.codec import Codec, CodecError
+from schemas.codec import Codec, CodecError, schema_json
 from schemas.records import (
     CallDirectoryEntry,
     CrmResult,
@@ -42,7 +42,7 @@ from schemas.records import (
     PolicySignature,
     Record,
     Revocation,
-    RevocationScope,
+    SpeechMode,
     Tick,
     TimeUs,
 )
@@ -63,9 +63,9 @@ class Memory:
         self.inputs: list[tuple[TimeUs, str, str, bytes]] = []
         self.now: TimeUs = 0
         self.feed = RevocationFeed(1)
-        self.listeners: list[Any] = []
-        self._ids = {name: number for number, name in enumerate(_NAMES, 1)}
-        self._codec = Codec(self._ids, self._fetch)
+        self.listeners: list[Callable[[Decision | Directive], None]] = []
+        self._names = dict(enumerate(_NAMES, 1))
+        self._codec = Codec({name: number for number, name in self._names.items()}, self._fetch)
         self._partition = Partition(0, MemoryRows(), self._court)
         self._offset = 0
         self._directory: dict[tuple[str, str], CallDirectoryEntry] = {}
@@ -170,25 +170,15 @@ class Memory:
             )  # fmt: skip
 
     def _fetch(self, number: int) -> str:
-        from schemas.codec import schema_json
+        return schema_json(self._names[number])
 
-        return (
-            schema_json(next(name for name, known in self._ids.items() if known == number))
-            if number in set(self._ids.values())
-            else _unknown(number)
-        )
-
-    def client(self, now: Any) -> "MemoryClient":
+    def client(self, now: Callable[[], TimeUs]) -> "MemoryClient":
         config = AgentConfig(agent_id="demo", role="booking", kafka={}, registry={}, jwks=self.jwks, now=now)
         verifier = GrantVerifier(self.jwks, feed=self.feed, lease_us=5_000_000)
         return MemoryClient(self, config, verifier)
 
     def encode(self, record: Record) -> bytes:
         return self._codec.encode(record)
-
-
-def _unknown(number: int) -> str:
-    raise KeyError(number)
 
 
 def _entry(kind: EntryKind, body: Tick | PolicyActivation, at: TimeUs) -> JournalEntry:
@@ -266,9 +256,7 @@ class MemoryClient:
     def follow(self, lead_id: str) -> None:
         self._leads.add(lead_id)
 
-    def speech_mode(self, lead_id: str, conversation_id: str | None = None) -> Any:
-        from schemas.records import SpeechMode
-
+    def speech_mode(self, lead_id: str, conversation_id: str | None = None) -> SpeechMode:
         return self._conduct.speech_mode(lead_id, conversation_id) or SpeechMode.SILENT
 
     def standing_order(self, lead_id: str, conversation_id: str | None = None) -> Directive | None:
@@ -296,6 +284,3 @@ class MemoryClient:
         if final is not None:
             end.set_result(final)
         return end
-
-
-_ = RevocationScope, Mapping

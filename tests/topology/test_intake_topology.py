@@ -48,7 +48,7 @@ def test_a_missing_reader_is_refused():
 
 
 def test_a_second_writer_where_the_catalogue_names_one_is_refused():
-    loud = replace(topology.CRM_SINK, writes=("crm.results", "permission.decisions"))
+    loud = replace(topology.CRM_SINK, writes=(*topology.CRM_SINK.writes, "permission.decisions"))
     expected = "permission.decisions: crm-sink writes it, the catalogue names no such writer"
     assert check(_with(loud)) == [expected]
 

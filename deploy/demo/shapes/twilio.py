@@ -80,9 +80,9 @@ def streamed_voice(line: Line, moment: Moment) -> list[Emission]:
 def ears(line: Line, moment: Moment) -> list[Emission]:
     """Real-time transcription callbacks."""
     if moment.what is Happens.ANSWERED:
-        return [_transcription(line, moment.at, "transcription-started", {})]
+        return [_transcription(line, moment, "transcription-started", {})]
     if moment.what is Happens.ENDED and line.answered_at:
-        return [_transcription(line, moment.at, "transcription-stopped", {})]
+        return [_transcription(line, moment, "transcription-stopped", {})]
     if moment.what not in (Happens.INTERIM, Happens.FINAL):
         return []
     final = moment.what is Happens.FINAL
@@ -97,7 +97,7 @@ def ears(line: Line, moment: Moment) -> list[Emission]:
     }
     if not final:
         content["Stability"] = "0.9"
-    return [_transcription(line, moment.at, "transcription-content", content)]
+    return [_transcription(line, moment, "transcription-content", content)]
 
 
 def _status(line: Line, moment: Moment, status: str, *, other_leg: bool = False) -> Emission:
@@ -138,18 +138,18 @@ def _machine(line: Line, moment: Moment) -> Emission:
     return _form(line, fields, moment.arrives_at, token=f"{call_id(line)}/amd")
 
 
-def _transcription(line: Line, at: TimeUs, event: str, content: dict[str, str]) -> Emission:
+def _transcription(line: Line, moment: Moment, event: str, content: dict[str, str]) -> Emission:
     number = line.count("transcription", start=1)
     fields = {
         "TranscriptionSid": f"GT{line.hex('session')}",
         "TranscriptionEvent": event,
         "CallSid": call_id(line),
-        "Timestamp": iso(at),
+        "Timestamp": iso(moment.at),
         "AccountSid": ACCOUNT,
         "SequenceId": str(number),
         **content,
     }
-    return _form(line, fields, at, token=f"GT{line.hex('session')}/{number}")
+    return _form(line, fields, moment.arrives_at, token=f"GT{line.hex('session')}/{number}")
 
 
 def _form(line: Line, fields: dict[str, str], at: TimeUs, *, token: str) -> Emission:
