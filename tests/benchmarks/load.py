@@ -63,6 +63,8 @@ class Answers:
         self._raw: deque[tuple[float, bytes, bytes, int]] = deque()
         self.at: dict[RequestId, float] = {}
         self.verdicts: dict[RequestId, Verdict] = {}
+        self.stamped: dict[RequestId, float] = {}
+        """When intake stamped each request, on the monotonic clock, to the millisecond."""
         self.lead_on: dict[int, LeadId] = {}
         """Some lead of each partition."""
         self._closing = False
@@ -78,12 +80,14 @@ class Answers:
 
     def look(self) -> None:
         """Decodes what was heard."""
+        wall_ahead = time.time() - time.monotonic()
         while self._raw:
             at, value, key, partition = self._raw.popleft()
             self.lead_on[partition] = LeadId(key.decode())
             decision = self._codec.decode(Decision, value)
             self.at.setdefault(decision.request_id, at)
             self.verdicts.setdefault(decision.request_id, decision.verdict)
+            self.stamped.setdefault(decision.request_id, decision.at / 1e6 - wall_ahead)
 
     def wait_for(self, requests: Sequence[RequestId], within_s: float, alive: Callable[[], None]) -> bool:
         """True once each request has a verdict; False when some had none in time."""

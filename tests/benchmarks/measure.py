@@ -82,11 +82,13 @@ class Round:
         after = Spent.now(self._broker, self._processes)
         counted = {request: at for request, at in sent.due.items() if at >= start + self._plan.warm_s}
         samples = [(self._answers.at[request] - at) * 1_000 for request, at in counted.items()]
+        to_intake = [(self._answers.stamped[request] - at) * 1_000 for request, at in counted.items()]
         return {
             "rate": rate,
             "seconds": seconds,
             "events": len(shots),
             "latency_ms": percentiles(samples),
+            "of_it_to_intake_ms": percentiles(to_intake),
             "sent_late_ms": percentiles(sent.late_ms),
             "verdicts": self._verdicts(counted),
             "cpu_s": after.since(before),

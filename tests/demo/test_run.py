@@ -1,6 +1,7 @@
 """The demo on the real parts: broker, registry, intake, worker, sinks and agents."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -73,6 +74,7 @@ def test_parts_end_when_the_demo_is_gone(tmp_path: Path) -> None:
         assert process._process.stdin is not None
         process._process.stdin.close()  # as when the demo is killed
     _, alive = psutil.wait_procs(children, timeout=30)
+    company.stop()
     assert alive == []
 
 
@@ -111,8 +113,6 @@ def test_after_a_killed_demo_the_next_one_runs_and_leaves_nothing_behind(
 
 def _kill_in_mid_play(settings: Settings) -> None:
     """Starts the demo, kills it with SIGKILL when it plays; its parts end by themselves."""
-    import os
-
     demo = subprocess.Popen(
         [sys.executable, "-m", "deploy.cli", "demo"],
         env={**os.environ, **settings.to_env()},
