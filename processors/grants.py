@@ -130,15 +130,16 @@ def revoke(
     draft.emit(revocation_id, revocation, key=f"{RevocationScope.GRANT}:{permission.grant_id}")
 
 
-def cut_off(draft: Draft, code: ReasonCode, message: str) -> None:
-    """Voids every grant of the lead issued so far, whoever holds it."""
+def cut_off(draft: Draft, code: ReasonCode, message: str, fact: str) -> None:
+    """Voids every grant of the lead issued so far, whoever holds it. fact: the one that says why."""
+    facts = (draft.ref(fact),)
     for permission in in_force(draft):
-        revoke(draft, permission, code, message)
+        revoke(draft, permission, code, message, facts)
     epoch = draft.get("epoch") + 1
     draft.put("epoch", epoch)
     revocation_id = draft.derive("cut-off", epoch)
     revocation = Revocation(
         revocation_id=revocation_id, scope=RevocationScope.LEAD, subject=draft.base.lead_id,
-        lead_id=draft.base.lead_id, epoch=epoch, code=code, message=message, position=draft.position, at=draft.now,
+        lead_id=draft.base.lead_id, epoch=epoch, code=code, message=message, facts=facts, position=draft.position, at=draft.now,
     )  # fmt: skip
     draft.emit(revocation_id, revocation, key=f"{RevocationScope.LEAD}:{draft.base.lead_id}")

@@ -15,7 +15,7 @@ def on_intervention(draft: Draft, intervention: HumanIntervention) -> None:
         escalation.change(draft, intervention.case_id, CaseStatus.RESOLVED, intervention.author)
     elif kind in (InterventionType.PAUSE, InterventionType.STOP):
         draft.set_fact("paused", intervention.author)
-        grants.cut_off(draft, ReasonCode.STOPPED_BY_HUMAN, intervention.reason)
+        grants.cut_off(draft, ReasonCode.STOPPED_BY_HUMAN, intervention.reason, "paused")
         release_floor(draft)
         directive = DirectiveType.PAUSE if kind is InterventionType.PAUSE else DirectiveType.STOP
         draft.direct(directive, ReasonCode.STOPPED_BY_HUMAN, intervention.reason)

@@ -135,7 +135,7 @@ def opt_out(draft: Draft, source: str, evidence: tuple[str, ...] = ()) -> None:
     if draft.value("do_not_contact") == "buyer":
         return
     draft.set_fact("do_not_contact", source, evidence=evidence)
-    grants.cut_off(draft, ReasonCode.OPT_OUT, "The person asked not to be contacted.")
+    grants.cut_off(draft, ReasonCode.OPT_OUT, "The person asked not to be contacted.", "do_not_contact")
     draft.direct(DirectiveType.STOP, ReasonCode.OPT_OUT, "Stop now: the person asked not to be contacted.")
     if source == "buyer":
         record_opt_out(draft)
