@@ -140,6 +140,7 @@ def cut_off(draft: Draft, code: ReasonCode, message: str, fact: str) -> None:
     revocation_id = draft.derive("cut-off", epoch)
     revocation = Revocation(
         revocation_id=revocation_id, scope=RevocationScope.LEAD, subject=draft.base.lead_id,
-        lead_id=draft.base.lead_id, epoch=epoch, code=code, message=message, facts=facts, position=draft.position, at=draft.now,
+        lead_id=draft.base.lead_id, epoch=epoch, code=code, message=message, facts=facts, position=draft.position,
+        at=draft.now,
     )  # fmt: skip
     draft.emit(revocation_id, revocation, key=f"{RevocationScope.LEAD}:{draft.base.lead_id}")
