@@ -16,17 +16,18 @@ FORCED_AFTER_S = 20.0
 
 
 def main(module: str, *preload: str) -> int:
-    """Waits for the settings, as environment variables in a line of JSON, then runs `module`."""
+    """Waits for a line of JSON with environment and arguments, then runs `module`."""
     for name in preload:
         importlib.import_module(name)
     line = sys.stdin.readline()
     if not line:
         return 0
-    os.environ.update(json.loads(line))
+    told = json.loads(line)
+    os.environ.update(told["environment"])
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     from deploy.settings import load_settings
 
-    return int(importlib.import_module(module).run(load_settings()) or 0)
+    return int(importlib.import_module(module).run(load_settings(), **told["arguments"]) or 0)
 
 
 def _end_with_parent() -> None:

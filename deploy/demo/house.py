@@ -1,12 +1,13 @@
 """One demo from start to end: a world of its own, the parts, the play, the count; then all of it ends."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from agents import AgentConfig, AsyncMandateClient
+from agents import AgentConfig, AsyncMandateClient, MandateUnavailable
 from deploy import keys
 from deploy.demo.cast import Lead, make_cast
 from deploy.demo.gather import gather
@@ -17,7 +18,7 @@ from deploy.demo.processes import Company
 from deploy.demo.quiet import wait_for_policy, wait_until_quiet
 from deploy.demo.show import Progress, show
 from deploy.demo.summary import Outcome, Stores, conclude, write
-from deploy.demo.wire import Wire
+from deploy.demo.wire import PlayStalledError, Wire
 from deploy.demo.world import alone, cluster, own_settings, prepare
 from deploy.settings import Settings
 from schemas.codec import Codec
@@ -36,6 +37,8 @@ def run(settings: Settings, cast: Sequence[Lead] | None = None) -> int:
     own, tally = own_settings(settings), Tally()
     leads = make_cast() if cast is None else list(cast)
     with Progress(tally) as progress, ExitStack() as ends:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, as by Ctrl-C
+        ends.callback(signal.signal, signal.SIGTERM, before)
         ends.enter_context(alone(own.data_dir))
         company = Company(own.data_dir / "logs")
         ends.callback(company.stop)
@@ -50,7 +53,7 @@ def run(settings: Settings, cast: Sequence[Lead] | None = None) -> int:
         ended_at = asyncio.run(_play(own, codec, leads, tally, company, progress))
         progress.say("Every script has ended. Waiting until everything is answered, written and committed.")
         wait_until_quiet(places, company.check)
-        company.stop()
+        company.finish(own)
         progress.say("Counting what the topics and stores hold.")
         outcome = _count(own, codec, places, leads, tally, progress.elapsed_s, ended_at)
     write(outcome, own.data_dir / "summary.json")
@@ -72,25 +75,25 @@ async def _play(
             now=play.now,
             answer_timeout_s=_ANSWER_WITHIN_S,
         )
-        async with AsyncMandateClient(config) as client:
-            await play.give(client)
+        try:
+            async with AsyncMandateClient(config) as client:
+                await play.give(client)
+        except MandateUnavailable as lost:
+            raise PlayStalledError(f"The agents lost Mandate: {lost}.", f"See {own.data_dir / 'logs'}.") from lost
         return play.now()
 
 
 # --- the count
 def _import_sinks() -> None:
     """pyiceberg and pyarrow take seconds to import; the count needs them at the end."""
-    import sinks.audit  # noqa: F401
+    import sinks.complete  # noqa: F401
 
 
 def _count(
     own: Settings, codec: Codec, places: Places, cast: Sequence[Lead], tally: Tally, wall_s: float, ended_at: TimeUs
 ) -> Outcome:
-    from sinks.audit import completeness, serve
-    from sinks.consume import Stop
+    from sinks.complete import completeness
 
-    # The audit sink flushed what it had read when it was told to end; this lands what was left.
-    serve(own, once=True, stop=Stop(), ready=lambda _: None)
     evidence, counted = gather(own, codec, places)
     stores = Stores(crm_updates=_applied(own), audit=completeness(own))
     people = {str(lead.lead_id): lead for lead in cast}
@@ -116,11 +119,12 @@ def _applied(own: Settings) -> int:
 def _ways_on(own: Settings) -> list[str]:
     where = own.data_dir
     short = where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where
+    tail = "mandate tail --lead opt-out-001 --from-start"
     return [
         "",
         f"[bold]Look further[/]  [cyan]export MANDATE_DATA_DIR={short} MANDATE_CLOCK=driven[/]",
         "  [cyan]mandate query 'select verdict, count(*) from permission_decisions group by all'[/]   the audit lake",
-        "  [cyan]mandate up; mandate tail --lead opt-out-001 --from-start; mandate down[/]   one lead in the topics",
+        f"  [cyan]{f'mandate up; {tail}; mandate down' if own.is_local else tail}[/]   one lead in the topics",
         f"  {short}/summary.json, {short}/crm.sqlite, {short}/lake, {short}/logs",
         "",
     ]

@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -19,13 +20,18 @@ _LOOK_EVERY_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process. preload: modules that take long to import. ready: what its first line begins with."""
+    """One process. preload: modules that take long to import. ready: what its first line begins with.
+
+    arguments: of its command. finishes: it is run at the end, until it has nothing left to do.
+    """
 
     name: str
     command: str
     module: str
     preload: tuple[str, ...]
     ready: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    finishes: bool = False
 
 
 PARTS: tuple[Part, ...] = (
@@ -39,6 +45,15 @@ PARTS: tuple[Part, ...] = (
     ),
     Part("crm-sink", "mandate sink crm", "deploy.commands.sink_crm", ("sinks.crm",), "crm sink ready"),
     Part("audit-sink", "mandate sink audit", "deploy.commands.sink_audit", ("sinks.audit",), "audit sink ready"),
+    Part(
+        "audit-sink-once",
+        "mandate sink audit --once",
+        "deploy.commands.sink_audit",
+        ("sinks.audit",),
+        "audit sink ready",
+        arguments={"once": True},
+        finishes=True,
+    ),
 )
 """What the demo runs beside broker, registry and agents."""
 
@@ -70,7 +85,8 @@ class Process:
         """Has it become its command."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(settings.to_env()).encode() + b"\n")
+            told = {"environment": settings.to_env(), "arguments": dict(self.part.arguments)}
+            self._process.stdin.write(json.dumps(told).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             self.check()
@@ -88,6 +104,15 @@ class Process:
         if code is not None and not self._stopped:
             why = f"`{self.part.command}` ended with code {code}: {self._last_words()}"
             raise PartEndedError(why, f"See {self.log}.")
+
+    def finish(self, settings: Settings) -> None:
+        """Runs it to its own end."""
+        self.go(settings)
+        self._stopped = True
+        self.wait(time.monotonic() + READY_WITHIN_S)
+        if self._process.returncode != 0:
+            self._stopped = False
+            self.check()
 
     def terminate(self) -> None:
         """Asks it to end."""
@@ -136,9 +161,9 @@ class Company:
     def go(self, settings: Settings) -> None:
         """Has every part begin, and returns when all are ready."""
         until = time.monotonic() + READY_WITHIN_S
-        for process in self._processes:
+        for process in self._running:
             process.go(settings)
-        for process in self._processes:
+        for process in self._running:
             process.wait_ready(until)
 
     def check(self) -> None:
@@ -146,8 +171,23 @@ class Company:
         for process in self._processes:
             process.check()
 
+    @property
+    def _running(self) -> list[Process]:
+        return [process for process in self._processes if not process.part.finishes]
+
+    def finish(self, settings: Settings) -> None:
+        """Ends what runs, with what it has read flushed; then has done what is still to be done."""
+        until = time.monotonic() + STOP_WITHIN_S
+        for process in self._running:
+            process.terminate()
+        for process in self._running:
+            process.wait(until)
+        for process in self._processes:
+            if process.part.finishes:
+                process.finish(settings)
+
     def stop(self) -> None:
-        """Ends all of them; what they have read is flushed first. Harmless when repeated."""
+        """Ends all of them, in whatever state. Harmless when repeated."""
         until = time.monotonic() + STOP_WITHIN_S
         for process in self._processes:
             process.terminate()

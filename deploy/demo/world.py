@@ -1,8 +1,6 @@
 """The demo's own world: its directory, its stores, its broker and registry, or a cluster that nobody has used."""
 
-import contextlib
 import fcntl
-import io
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +17,10 @@ from deploy.demo.times import OPENING
 from deploy.errors import OperatorError
 from deploy.local import stack
 from deploy.settings import PACKAGED_POLICY, Settings, load_settings
+from processors.policy import load_bundle
 from schemas.catalogue import TOPIC_OF, TOPICS
-from schemas.records import ClockReading
+from schemas.headers import cloud_event
+from schemas.records import ClockReading, PolicyActivation
 from streams.kafka import Sender, make_producer
 from streams.registry import connect
 
@@ -102,16 +102,20 @@ def prepare(own: Settings) -> str:
     if not own.is_local:
         _refuse_used(own, [name for name in TOPICS if name not in created])
     kafka_admin.register_schemas(own)
-    _start_clock(own)
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        policy_activate.run(own, bundle=own.policy_bundle, reason="mandate demo", approved_by="mandate demo")
-    return f"{len(created)} topics made, schemas registered, {said.getvalue().strip()}."
+    policy = load_bundle(own.policy_bundle)
+    _begin(own, ClockReading(at=OPENING), policy_activate.sign(own, policy, 1, "for the demo", "mandate demo"))
+    return f"{len(created)} topics made, schemas registered, policy {policy.version} activated."
 
 
-def _start_clock(own: Settings) -> None:
-    sender = Sender(make_producer(own))
-    reading = connect(own).encode(ClockReading(at=OPENING))
-    sender.send(TOPIC_OF[ClockReading], reading, key=None, timestamp_ms=OPENING // 1000)
+def _begin(own: Settings, reading: ClockReading, activation: PolicyActivation) -> None:
+    """The first reading of the clock, then the policy: nothing is judged without one."""
+    codec, sender, at = connect(own), Sender(make_producer(own)), reading.at
+    sender.send(TOPIC_OF[ClockReading], codec.encode(reading), key=None, timestamp_ms=at // 1000)
+    sender.flush()
+    name = activation.activation_id
+    headers = cloud_event(activation, id=name, source="/mandate/demo", subject="", at=at)
+    topic = TOPIC_OF[PolicyActivation]
+    sender.send(topic, codec.encode(activation), key=name, headers=headers, timestamp_ms=at // 1000)
     sender.flush()
     sender.producer.close()
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from streams.registry import connect
 from tests.benchmarks import core, report
-from tests.benchmarks.measure import Plan, measure
+from tests.benchmarks.measure import Plan, measure, warm_up
 from tests.benchmarks.systems import PEER_PYTHON, ROOT, System, broker, mandate, peer
 
 OUT = ROOT / "var" / "bench"
@@ -62,24 +62,24 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(systems: list[System], plan: Plan, rounds: int, within_s: float) -> dict[str, Any]:
-    """Rounds in turns; one that would not end in time is left out."""
+    """Rounds in turns, each in the other order than the one before; one that would not end in time is left out."""
     data_dir = OUT / f"run-{os.getpid()}"
     about = {"machine": report.machine(), "plan": plan._asdict(), "asked_rounds": rounds}
     measured: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
-    began = time.monotonic()
+    began, longest = time.monotonic(), 0.0
     try:
         with broker(data_dir, _say) as kafka:
             codec = connect(kafka.settings)
-            longest = 0.0
-            for number in range(rounds):
+            _say("warming up")
+            warm_up(systems[0], kafka, codec, plan, logs=OUT / "logs")
+            for number in range(1, rounds + 1):
                 if time.monotonic() - began + longest > within_s:
-                    _say(f"round {number + 1} is left out: it would not end within {within_s:.0f} s")
+                    _say(f"round {number} is left out: it would not end within {within_s:.0f} s")
                     break
                 started = time.monotonic()
-                for system in systems:
-                    _say(f"round {number + 1} of {rounds}: {system.name}")
-                    logs = OUT / "logs"
-                    measured[system.name].append(measure(system, kafka, codec, plan, logs=logs, number=number))
+                for system in systems if number % 2 else reversed(systems):
+                    _say(f"round {number} of {rounds}: {system.name}")
+                    measured[system.name].append(measure(system, kafka, codec, plan, logs=OUT / "logs", number=number))
                 longest = max(longest, time.monotonic() - started)
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)

@@ -1,6 +1,8 @@
 """One round with one system: start it, open the calls, measure latency at each rate, then a backlog, end it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,15 +164,28 @@ class Round:
         return dict(sorted(found.items()))
 
 
-def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
-    """All figures of one round."""
+@contextmanager
+def _round(system: System, broker: Broker, codec: Codec, plan: Plan, logs: Path, number: int) -> Iterator[Round]:
+    """The system with all its calls open."""
     with running(system, broker.settings, logs) as processes:
         if system.name == "mandate":
             policy_activate.run(broker.settings, bundle=broker.settings.policy_bundle)
         this = Round(broker, codec, processes, plan, f"{system.prefix}r{number}", seed=number)
         try:
             this.open_calls()
-            latencies = [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
-            return {"latency": latencies, "backlog": this.backlog(plan.backlog)}
+            yield this
         finally:
             this.close()
+
+
+def warm_up(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path) -> None:
+    """Load that nobody counts, so that the broker's Java is compiled before the first system is measured."""
+    with _round(system, broker, codec, plan, logs, 0) as this:
+        this.backlog(plan.backlog // 4)
+
+
+def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
+    """All figures of one round; rounds of a broker have different numbers, from 1."""
+    with _round(system, broker, codec, plan, logs, number) as this:
+        latencies = [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
+        return {"latency": latencies, "backlog": this.backlog(plan.backlog)}

@@ -16,6 +16,7 @@ from deploy.demo.cast import Lead, make_cast
 from deploy.demo.processes import PARTS, Company, Part, PartEndedError, Process
 from deploy.local import stack as local_stack
 from deploy.settings import Settings, load_settings
+from tests.demo.test_corpus import give
 
 KEYS = (
     "events", "requests", "decisions", "decision_latency_ms", "revocations", "escalations", "crm_updates",
@@ -106,6 +107,10 @@ def test_after_a_killed_demo_the_next_one_runs_and_leaves_nothing_behind(
     assert summary["audit_complete"] is True
     assert summary["dead_letters"] == 20
     assert summary["crm_updates"] == summary["topics"]["crm.results"] == summary["topics"]["crm.updates"]
+    in_memory = give(few())[0].evidence.total()
+    assert summary["decisions"] == {verdict: in_memory[verdict] for verdict in ("PERMIT", "DEFER", "BLOCK")}
+    for figure in ("requests", "revocations", "escalations"):
+        assert summary[figure] == in_memory[figure], figure
     assert "every claim holds" in capsys.readouterr().out
     assert not any(service.answers for service in local_stack.status(world.own_settings(settings)))
     assert _mentioning(tmp_path) == []

@@ -1,0 +1,96 @@
+"""What the figures rest on: percentiles, arrivals, traffic. The measurement itself is `make bench`."""
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from processors.intake import Admitted, Source, admit
+from processors.offline import MemoryRows
+from processors.partition import Partition
+from schemas.catalogue import TOPIC_OF
+from schemas.records import AgentRequest, CallDirectoryEntry, Decision, Record, Verdict
+from tests.benchmarks.figures import middle, percentiles, table
+from tests.benchmarks.load import schedule
+from tests.benchmarks.workload import Traffic
+from tests.core.story import COURT, activation
+
+NOW = 1_795_000_000_000_000
+
+
+def test_percentiles_are_samples_at_their_rank_and_never_between_two() -> None:
+    found = percentiles([float(number) for number in range(1, 1_001)])
+    assert found == {"p50": 500.0, "p95": 950.0, "p99": 990.0, "p99.9": 999.0, "max": 1_000.0, "count": 1_000}
+
+
+def test_few_samples_put_the_high_percentiles_at_the_maximum() -> None:
+    assert percentiles([3.0, 1.0, 2.0]) == {"p50": 2.0, "p95": 3.0, "p99": 3.0, "p99.9": 3.0, "max": 3.0, "count": 3}
+    assert percentiles([]) == {"count": 0}
+
+
+def test_the_middle_of_rounds_is_their_median_figure_by_figure() -> None:
+    assert middle([{"p50": 1, "p99": 9}, {"p50": 3, "p99": 5}, {"p50": 2, "p99": 70}]) == {"p50": 2, "p99": 9}
+
+
+def test_a_table_puts_names_to_the_left_and_figures_to_the_right() -> None:
+    assert table(("a", "n"), [("x", 1), ("long", 22)]).splitlines() == ["a      n", "----  --", "x      1", "long  22"]
+
+
+def test_arrivals_have_the_rate_and_the_spread_of_independent_senders() -> None:
+    times = list(schedule(1_000, 20, seed=3))
+    gaps = [after - before for before, after in pairwise(times)]
+    mean = sum(gaps) / len(gaps)
+    deviation = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
+    assert mean == pytest.approx(0.001, rel=0.05)
+    assert deviation == pytest.approx(mean, rel=0.1)
+    assert times == list(schedule(1_000, 20, seed=3))
+
+
+def test_a_tenth_of_the_traffic_are_requests_at_every_moment() -> None:
+    traffic = Traffic("t", 100, seed=1)
+    for _ in range(10):
+        values = [traffic.next(NOW).value for _ in range(200)]
+        assert sum(isinstance(value, AgentRequest) for value in values) == 20
+
+
+def test_the_same_seed_gives_the_same_traffic() -> None:
+    one, other = (Traffic("t", 20, seed=5) for _ in range(2))
+    assert [one.next(NOW + n) for n in range(500)] == [other.next(NOW + n) for n in range(500)]
+
+
+class _Court:
+    """Intake and control on one partition, and the first verdict on each request."""
+
+    def __init__(self) -> None:
+        self._partition = Partition(0, MemoryRows(), COURT)
+        self._directory: dict[tuple[str, str], CallDirectoryEntry] = {}
+        self._offset = 0
+        self._answered: set[str] = set()
+        self.verdicts: Counter[Verdict] = Counter()
+
+    def hear(self, value: Record, at: int) -> None:
+        source = Source(topic=TOPIC_OF[type(value)], partition=0, offset=self._offset)
+        admitted = admit(value, source, at, self._directory)
+        assert isinstance(admitted, Admitted)
+        (entry,) = admitted.entries
+        for output in self._partition.apply(entry, self._offset):
+            if isinstance(output.value, Decision) and output.value.request_id not in self._answered:
+                self._answered.add(output.value.request_id)
+                self.verdicts[output.value.verdict] += 1
+        self._offset += 1
+
+
+def test_calls_are_opened_to_the_closing_stage_and_then_all_three_verdicts_come_most_of_them_permits() -> None:
+    traffic, court = Traffic("t", 20, seed=1), _Court()
+    court.hear(activation(), NOW)
+    for step in traffic.opening():
+        court.hear(step(NOW).value, NOW)
+    assert court.verdicts.total() == 20
+    court.verdicts.clear()
+    for number in range(4_000):
+        at = NOW + number * 5_000
+        court.hear(traffic.next(at).value, at)
+    assert court.verdicts.total() == 400
+    assert 200 < court.verdicts[Verdict.PERMIT] < 360
+    assert court.verdicts[Verdict.BLOCK] > 10
+    assert court.verdicts[Verdict.DEFER] > 10
