@@ -20,7 +20,6 @@ from schemas.records import (
     DirectiveType,
     MessageEvent,
     MessageEventType,
-    PermissionStatus,
     ReasonCode,
     Segment,
     SegmentStatus,
@@ -59,10 +58,7 @@ def _touch(draft: Draft, event: CallEvent) -> Conversation:
 
 def _count_attempt(draft: Draft, conversation_id: ConversationId, channel: Channel) -> None:
     """Counts a contact attempt and uses up the grant to make it."""
-    for permission in grants.in_force(draft):
-        if permission.effect == "contact" and permission.channel == channel:
-            grants.end(draft, permission, PermissionStatus.USED)
-            break
+    grants.use_shown(draft, "contact", channel, conversation_id)
     attempt = Attempt(conversation_id=conversation_id, channel=channel, at=draft.now, outcome="initiated")
     draft.add("attempts", attempt)
     draft.set_fact("contact.attempts", str(int(draft.value("contact.attempts") or 0) + 1))
@@ -96,24 +92,46 @@ def _machine(draft: Draft, event: CallEvent, conversation: Conversation) -> None
     # An unknown result never overwrites a known one, and is neither human nor machine.
     if found is not AnsweredBy.UNKNOWN or not draft.value("conversation.answered_by", conversation.conversation_id):
         draft.set_fact("conversation.answered_by", found, conversation_id=conversation.conversation_id)
+    if found in (AnsweredBy.MACHINE, AnsweredBy.FAX):
+        _unreach(draft, conversation.conversation_id)
+
+
+def _unreach(draft: Draft, conversation_id: ConversationId) -> None:
+    """What was taken for the lead's words was a machine's greeting."""
+    reached = draft.facts.get("contact.reached")
+    words = {s.segment_id for s in draft.get("segments") if s.conversation_id == conversation_id}
+    if reached is not None and words.intersection(reached.evidence):
+        draft.drop_fact("contact.reached")
 
 
 def _speech_started(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
     conversation_id = conversation.conversation_id
     draft.set_fact("conversation.speaker", event.speaker, conversation_id=conversation_id)
-    draft.drop_fact("conversation.silence", conversation_id)
+    _release(draft, conversation_id, "conversation.silence")
 
 
 def _speech_stopped(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
     # A stop of somebody who is not the one speaking says nothing about the turn.
     if draft.value("conversation.speaker", conversation.conversation_id) == event.speaker:
         draft.drop_fact("conversation.speaker", conversation.conversation_id)
+    if event.speaker is Speaker.LEAD:
+        _release(draft, conversation.conversation_id, "conversation.barged_in")
+
+
+def _release(draft: Draft, conversation_id: ConversationId, fact: str) -> None:
+    """Takes back the order that a barge-in or a silence gave."""
+    if draft.value(fact, conversation_id):
+        draft.drop_fact(fact, conversation_id)
+        draft.direct(
+            DirectiveType.RELEASE, ReasonCode.FACT_CHANGED, "Go on.", conversation_id=conversation_id
+        )  # fmt: skip
 
 
 def _barge_in(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
     conversation_id = conversation.conversation_id
     draft.update_conversation(conversation_id, barge_ins=conversation.barge_ins + 1)
     draft.set_fact("conversation.speaker", Speaker.LEAD, conversation_id=conversation_id)
+    draft.set_fact("conversation.barged_in", "yes", conversation_id=conversation_id)
     draft.drop_fact("conversation.silence", conversation_id)
     draft.direct(
         DirectiveType.HOLD, ReasonCode.LEAD_SPEAKING, "The lead cut in: stop speaking and listen.",
@@ -169,10 +187,11 @@ def _ended(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
 def end_conversation(draft: Draft, conversation: Conversation, outcome: str) -> None:
     """Ends a conversation for good: nobody speaks, the floor is free, waiting requests about it end."""
     conversation_id = conversation.conversation_id
+    grants.use_shown(draft, "conversation_end", conversation.channel, conversation_id)
     _advance(draft, conversation, "ended")
     draft.update_conversation(conversation_id, ended_at=draft.now)
     _outcome(draft, conversation, outcome)
-    for name in ("speaker", "silence", "hold", "transfer", "disengaged"):
+    for name in ("speaker", "silence", "barged_in", "hold", "transfer", "disengaged"):
         draft.drop_fact(f"conversation.{name}", conversation_id)
     live = [c for c in draft.get("conversations") if c.ended_at is None and c.channel is Channel.VOICE]
     if live:

@@ -15,6 +15,8 @@ from processors.policy import Action
 from schemas.digest import parameters_digest
 from schemas.records import (
     AgentRequest,
+    Channel,
+    ConversationId,
     FactRef,
     GrantId,
     Permission,
@@ -89,6 +91,15 @@ def end(draft: Draft, permission: Permission, status: PermissionStatus | None) -
     draft.put("permissions", tuple(kept))
     if not any(other.effect == permission.effect for other in in_force(draft)):
         draft.drop_fact(f"pending.{permission.effect}")
+
+
+def use_shown(draft: Draft, shown_by: str, channel: Channel, conversation_id: ConversationId | None) -> None:
+    """Uses up the grants whose effect an event shows: a call that began, a conversation that ended."""
+    for permission in in_force(draft):
+        action = draft.law.bundle.actions.get(permission.action) if draft.law else None
+        same = permission.channel == channel and permission.conversation_id in (None, conversation_id)
+        if action is not None and action.shown_by == shown_by and same:
+            end(draft, permission, PermissionStatus.USED)
 
 
 def revoke_changed(draft: Draft, dirty: set[str]) -> None:

@@ -40,6 +40,9 @@ class Action(Model):
     keeps_floor: bool = Field(False, description="its outcome does not release the floor")
     grant_ttl_s: Annotated[int, Field(ge=1, le=3600)] = 60
     obligations: tuple[str, ...] = ()
+    shown_by: Literal["outcome", "contact", "conversation_end"] = Field(
+        "outcome", description="event that shows it was done, and uses up the grant, before the outcome is reported"
+    )
     establishes: Mapping[str, str] = Field(default_factory=dict, description="facts set by an outcome DONE")
 
 
@@ -206,6 +209,9 @@ class Signals(Model):
     thresholds: Mapping[SignalType, Threshold] = Field(default_factory=dict)
     restrain_from: Annotated[float, Field(ge=0, le=1)] = Field(
         description="confidence from which a restraining signal (opt-out, objection, not now) counts"
+    )
+    accept_unknown_asr_confidence: bool = Field(
+        True, description="final words without a recognition confidence count; some providers never give one"
     )
     paused_by_objection: tuple[str, ...] = ()
 

@@ -80,6 +80,8 @@ def _is_confirmed(draft: Draft, kind: SignalType, confidence: float, evidence: t
         segment = by_id.get(segment_id)
         if segment is None or segment.status not in _SETTLED:
             return False
+        if segment.confidence is None and not draft.law.bundle.signals.accept_unknown_asr_confidence:
+            return False
         if segment.confidence is not None and segment.confidence < threshold.min_asr_confidence:
             return False
     return True
@@ -98,6 +100,23 @@ def evidence_settled(draft: Draft, segment_id: str) -> None:
             draft.set_fact(
                 name, "paused" if paused else "confirmed", confidence=fact.confidence, evidence=fact.evidence
             )  # fmt: skip
+    _settle_others(draft, segment_id)
+
+
+def _settle_others(draft: Draft, segment_id: str) -> None:
+    """Objections that were addressed, and consent that was given, on words that are final now."""
+    waiting = [(name, fact) for name, fact in draft.facts.items() if not fact.final and segment_id in fact.evidence]
+    for name, fact in sorted(waiting, key=lambda item: item[0]):
+        if fact.confidence is None:
+            continue
+        if name.startswith("objection.about."):
+            if _is_confirmed(draft, SignalType.OBJECTION_RESOLVED, fact.confidence, fact.evidence):
+                draft.set_fact(name, "resolved", confidence=fact.confidence, evidence=fact.evidence)
+                _lift_objections(draft)
+        elif name.startswith("consent.") and _is_confirmed(
+            draft, SignalType.CONSENT_GIVEN, fact.confidence, fact.evidence
+        ):
+            draft.set_fact(name, "EXPRESS", confidence=fact.confidence, evidence=fact.evidence)
 
 
 def evidence_changed(draft: Draft, segment_id: str, becomes: str) -> None:
@@ -110,6 +129,8 @@ def evidence_changed(draft: Draft, segment_id: str, becomes: str) -> None:
             draft.set_fact(name, becomes, final=False, confidence=0.0, evidence=fact.evidence)
         elif name.startswith("consent.") and fact.value != "withdrawn":
             draft.drop_fact(name)
+        elif name.startswith("objection.about.") and fact.value in ("addressed", "resolved"):
+            _raise_objection(draft, name.removeprefix("objection.about."), fact.evidence)
 
 
 # --- restraints
@@ -151,11 +172,24 @@ def _raise_objection(draft: Draft, subject: str, evidence: tuple[str, ...]) -> N
 
 
 def _resolve_objection(draft: Draft, signal: Signal) -> None:
-    """Resolved only by a signal that would confirm an intent: on final words, above the threshold."""
+    """Resolved only as an intent is confirmed: on final words, above the threshold. Until then merely addressed."""
     name = f"objection.about.{signal.subject or 'unstated'}"
-    if draft.value(name) != "raised" or not _is_confirmed(draft, signal.type, signal.confidence, signal.evidence):
+    if draft.value(name) not in ("raised", "addressed"):
         return
-    draft.set_fact(name, "resolved", evidence=signal.evidence)
+    resolved = _is_confirmed(draft, signal.type, signal.confidence, signal.evidence)
+    draft.set_fact(
+        name,
+        "resolved" if resolved else "addressed",
+        final=resolved,
+        confidence=signal.confidence,
+        evidence=signal.evidence,
+    )
+    if resolved:
+        _lift_objections(draft)
+
+
+def _lift_objections(draft: Draft) -> None:
+    """What an objection paused goes on when none is open any more."""
     _count_objections(draft)
     if draft.value("objection.open"):
         return
@@ -169,7 +203,7 @@ def _count_objections(draft: Draft) -> None:
     raised = sorted(
         name.removeprefix("objection.about.")
         for name, fact in draft.facts.items()
-        if name.startswith("objection.about.") and fact.value == "raised"
+        if name.startswith("objection.about.") and fact.value in ("raised", "addressed")
     )
     if raised:
         draft.set_fact("objection.open", ",".join(raised))
@@ -200,11 +234,13 @@ def _consent(draft: Draft, signal: Signal) -> None:
     """Spoken consent is prior express consent at most, and only on final words."""
     assert draft.law is not None
     channel = signal.subject.upper()
-    if channel not in Channel.__members__ or not _is_confirmed(draft, signal.type, signal.confidence, signal.evidence):
+    if channel not in Channel.__members__:
         return
+    given = _is_confirmed(draft, signal.type, signal.confidence, signal.evidence)
     name = f"consent.{channel.lower()}.{draft.law.bundle.contact.consent_purpose}"
-    if draft.value(name) not in ("EXPRESS_WRITTEN", "withdrawn"):
-        draft.set_fact(name, "EXPRESS", evidence=signal.evidence)
+    if draft.value(name) in ("", "NONE", "indicated"):
+        value = "EXPRESS" if given else "indicated"
+        draft.set_fact(name, value, final=given, confidence=signal.confidence, evidence=signal.evidence)
 
 
 def _withdraw_consent(draft: Draft, subject: str) -> None:

@@ -11,6 +11,7 @@ from processors.draft import Draft
 from processors.lead import MAX_SEGMENT_TEXT
 from schemas.records import (
     AnsweredBy,
+    ConfidenceKind,
     ConversationId,
     Segment,
     SegmentStatus,
@@ -46,9 +47,14 @@ def _segment(draft: Draft, event: TranscriptSegment) -> Segment:
     return Segment(
         segment_id=event.segment_id,
         conversation_id=ConversationId(event.conversation_id or f"{event.provider}:{event.call_id}"),
-        status=event.status, text=event.text, confidence=event.confidence, speaker=event.speaker,
+        status=event.status, text=event.text, confidence=_asr_confidence(event), speaker=event.speaker,
         offset=draft.position.offset, at=draft.now,
     )  # fmt: skip
+
+
+def _asr_confidence(event: TranscriptSegment) -> float | None:
+    """How sure the recogniser was of the words; figures of another kind say nothing about that."""
+    return event.confidence if event.confidence_kind in (ConfidenceKind.ASR, ConfidenceKind.NONE) else None
 
 
 def heard(draft: Draft, segment: Segment) -> None:
@@ -75,7 +81,8 @@ def _reached(draft: Draft, segment: Segment) -> None:
         return
     if draft.value("conversation.answered_by", conversation_id) in (AnsweredBy.MACHINE, AnsweredBy.FAX):
         return
-    draft.set_fact("contact.reached", "yes")
+    if not draft.value("contact.reached"):
+        draft.set_fact("contact.reached", "yes", evidence=(segment.segment_id,))
 
 
 def _withdraw(draft: Draft, event: TranscriptSegment, known: Segment | None) -> None:

@@ -56,11 +56,17 @@ def is_formatted(directory: Path) -> bool:
     return (directory / "kafka" / "meta.properties").exists()
 
 
+def cluster_id() -> str:
+    """A random cluster id. None begins with a dash: the storage tool would take it for an option."""
+    while (found := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return found
+
+
 def format_command(java: Path, class_path: Sequence[Path], directory: Path) -> list[str]:
     """The command that gives the broker's data directory its identity."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     options = _java(java, class_path, "-Xmx64m", "-XX:TieredStopAtLevel=1")
-    return [*options, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", _properties(directory)]
+    return [*options, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", _properties(directory)]
 
 
 def write_properties(directory: Path, port: int, controller_port: int) -> None:

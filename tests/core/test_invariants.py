@@ -14,6 +14,7 @@ from schemas.records import (
     AgentRequest,
     AnsweredBy,
     Channel,
+    ConfidenceKind,
     CriterionName,
     CrmEventType,
     CrmUpdate,
@@ -23,8 +24,10 @@ from schemas.records import (
     EscalationCase,
     Revocation,
     RevocationScope,
+    SegmentStatus,
     Speaker,
     SpeechMode,
+    TranscriptSegment,
     Verdict,
 )
 from tests.core.story import KEY, SECOND, Story, activation, codes, default_bundle
@@ -39,7 +42,7 @@ def test_all_three_criteria_are_reported_even_when_the_first_fails() -> None:
     story = Story(at="2026-11-18T06:00:00Z")
     decision = story.ask("transfer", "capture_commitment", parameters={"price_minor": 1})
     assert [c.name for c in decision.criteria] == list(CriterionName)
-    assert {"STAGE_NOT_REACHED", "CALL_NOT_LIVE", "ACTION_OUTSIDE_ROLE", "PRICE_ABOVE_AUTHORITY"} <= codes(decision)
+    assert {"STAGE_NOT_REACHED", "CALL_NOT_LIVE", "ACTION_OUTSIDE_ROLE", "INTENT_NOT_CONFIRMED"} <= codes(decision)
 
 
 def test_a_permit_has_three_criteria_that_hold() -> None:
@@ -174,6 +177,40 @@ def test_an_objection_pauses_commitment_until_it_is_resolved_on_final_words() ->
     assert story.fact("objection.open") == "price"
     story.signal("OBJECTION_RESOLVED", story.says("fine then"), subject="price")
     assert (story.fact("objection.open"), story.fact("intent.language_commitment")) == ("", "confirmed")
+
+
+def test_a_price_objection_may_be_answered_with_the_price_but_not_with_a_close() -> None:
+    story = Story()
+    story.ready_to_close()
+    story.signal("OBJECTION_RAISED", story.says("too expensive"), subject="price")
+    assert story.ask("closing", "discuss_price").verdict is Verdict.PERMIT
+    assert "OBJECTION_OPEN" in codes(story.ask("closing", "request_commitment"))
+
+
+def test_a_resolution_or_consent_heard_before_its_words_are_final_counts_once_they_are() -> None:
+    story = Story()
+    story.ready_to_close()
+    story.signal("OBJECTION_RAISED", story.says("too expensive"), subject="price")
+    story.signal("OBJECTION_RESOLVED", "later", subject="price")
+    story.signal("CONSENT_GIVEN", "later", subject="email")
+    assert (story.fact("objection.open"), story.fact("consent.email.sales")) == ("price", "indicated")
+    story.says("fine, and you may mail me", "later")
+    assert (story.fact("objection.open"), story.fact("consent.email.sales")) == ("", "EXPRESS")
+    story.says("not fine, and do not mail me", "later", status="CORRECTED")
+    assert (story.fact("objection.open"), story.fact("consent.email.sales")) == ("price", "")
+
+
+def test_only_a_recognition_confidence_is_compared_with_its_threshold() -> None:
+    story = Story()
+    story.answered_call()
+    segment = TranscriptSegment(
+        event_id="e", lead_id=story.lead, conversation_id="c1", provider="twilio", call_id="c1", segment_id="s",
+        status=SegmentStatus.FINAL, text="tuesday works", speaker=Speaker.LEAD, confidence=0.1,
+        confidence_kind=ConfidenceKind.STABILITY, received_at=story.now,
+    )  # fmt: skip
+    story.tell(segment)
+    story.signal("TIMING_ACCEPTANCE", "s")
+    assert story.fact("intent.timing_acceptance") == "confirmed"
 
 
 # --- 5. a defer always ends
@@ -568,6 +605,43 @@ def test_a_machine_gets_a_voicemail_and_nothing_else() -> None:
     story.call("MACHINE_DETECTED", answered_by=AnsweredBy.MACHINE)
     assert story.ask("booking", "confirm_availability").verdict is Verdict.BLOCK
     assert story.ask("booking", "leave_voicemail").verdict is Verdict.PERMIT
+
+
+def test_a_greeting_taken_for_the_lead_reaches_nobody_once_the_machine_is_known() -> None:
+    story = Story()
+    story.ask("booking", "initiate_contact", conversation=None)
+    story.call("CALL_INITIATED")
+    story.call("CALL_ANSWERED")
+    story.says("you have reached the mailbox of")
+    assert story.fact("contact.reached") == "yes"
+    story.call("MACHINE_DETECTED", answered_by=AnsweredBy.MACHINE)
+    assert (story.fact("contact.reached"), story.fact("stage")) == ("", "contact")
+
+
+def test_orders_of_a_barge_in_and_a_silence_are_taken_back() -> None:
+    story = Story()
+    story.answered_call()
+    for order, release in (("BARGE_IN", "SPEECH_STOPPED"), ("SILENCE", "SPEECH_STARTED")):
+        story.call(order, duration_ms=12_000)
+        found = story.call(release, speaker=Speaker.LEAD)
+        assert [d.type for d in found if isinstance(d, Directive)] == [DirectiveType.RELEASE]
+
+
+def test_a_call_that_ends_by_its_own_grant_is_no_breach() -> None:
+    story = Story()
+    story.answered_call()
+    permit = story.ask("booking", "end_conversation")
+    story.hang_up()
+    assert revoked(story) == []
+    assert [v for v in story.report(permit) if isinstance(v, Directive)] == []
+
+
+def test_a_role_without_discounts_opens_no_case_for_them() -> None:
+    story = Story()
+    story.ready_to_close()
+    decision = story.ask("booking", "offer_discount", parameters={"discount_bp": 9000})
+    assert codes(decision) >= {"ACTION_OUTSIDE_ROLE"}
+    assert list(story.of(EscalationCase)) == []
 
 
 def test_a_person_who_pauses_automation_stops_every_grant_until_resume() -> None:

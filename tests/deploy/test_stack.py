@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from deploy.local import java, ports, process
+from deploy.local import java, kafka, ports, process
 from deploy.local import stack as local_stack
 from deploy.local.errors import StackError
 from deploy.settings import LOOPBACK, Settings, SettingsError, load_settings
@@ -264,6 +265,12 @@ def test_a_registry_that_does_not_answer_in_time_is_told(settings: Settings, mon
         local_stack.start(settings)
     assert ".log" in refused.value.remedy
     assert not any(_services(settings).values())
+
+
+def test_no_cluster_id_begins_with_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\x01" * 16)])
+    monkeypatch.setattr(kafka.uuid, "uuid4", lambda: next(drawn))
+    assert kafka.cluster_id() == "AQEBAQEBAQEBAQEBAQEBAQ"
 
 
 def test_ports_that_are_picked_are_free_and_distinct() -> None:

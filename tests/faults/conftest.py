@@ -4,27 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy import kafka_admin, keys
-from deploy.local import stack as local_stack
-from deploy.settings import Settings, load_settings
+from deploy.settings import Settings
+from tests.stacks import running_stack
 
 
 @pytest.fixture(scope="session")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a running stack with a driven clock, keys, topics and schemas."""
-    data_dir = tmp_path_factory.mktemp("faults")
-    local = load_settings(data_dir=data_dir, kafka_port=0, registry_port=0)
-    running = local_stack.start(local)
-    try:
-        settings = load_settings(
-            data_dir=data_dir,
-            kafka_bootstrap=running.kafka_bootstrap,
-            registry_url=running.registry_url,
-            clock="driven",
-        )
-        keys.ensure_keys(settings)
-        kafka_admin.ensure_topics(settings)
-        kafka_admin.register_schemas(settings)
+    """A running stack with a driven clock."""
+    with running_stack(tmp_path_factory.mktemp("faults"), clock="driven") as settings:
         yield settings
-    finally:
-        local_stack.stop(local)
