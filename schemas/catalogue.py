@@ -54,7 +54,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def config(self) -> dict[str, str]:
         """Topic settings for the broker."""
-        settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": self.timestamps}
+        settings: dict[str, str] = {"cleanup.policy": self.cleanup, "message.timestamp.type": self.timestamps}
         if self.cleanup == "delete":
             settings["retention.ms"] = str(self.retention_ms)
         if self.max_bytes is not None:

@@ -1,11 +1,14 @@
 """Control: judges the journal. One lane for each partition that this worker owns.
 
-A lane takes what lies there, at most `MAX_BATCH` entries, and does with it, in this order:
+A lane does with each entry, in this order:
 
-1. decode and fold each entry; its outputs are handed to the producer as they come;
+1. decode and fold it as soon as it comes; its outputs are handed to the producer at once;
 2. wait until the broker has acknowledged every output;
 3. write the changed rows: changelog, its acknowledgement, then the disk;
 4. acknowledge the entries, so that they may be committed.
+
+Steps 2 to 4, the landing, are done for all entries judged so far together, while those that come next are judged: a
+verdict never waits for the rows of others. One landing ends before the next begins, so the order holds for every entry.
 
 Whatever ends the process between two of these, the next owner reads the entries again from the last row written.
 Before 3 the rows are as they were and the same outputs come again, byte for byte; after 3 the entries are passed
@@ -27,7 +30,7 @@ from schemas.records import DeadLetter, JournalEntry
 from streams import end_process
 from streams.clock import Clock
 from streams.tables import ExecutionTable, Rows
-from streams.transport.consumer import MAX_BATCH, Batch
+from streams.transport.consumer import Batch
 from streams.transport.outbox import Deliveries, Outbox
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ LANE_LIMIT = 1_000
 """Entries of one partition that may wait here before no more are fetched."""
 # Between so many entries the loop looks at what else is ready: acknowledgements of other lanes, above all.
 _TURN = 16
+# A landing gathers so long: rows of a lead that changes often are written once, and waits are shared.
+_GATHER_S = 0.005
 
 
 class Fold(Protocol):
@@ -79,6 +84,11 @@ class Lane:
         self._clock = clock
         self._waiting: deque[ConsumerRecord] = deque()
         self._arrived = asyncio.Event()
+        self._outputs = outbox.open()
+        self._judged = asyncio.Event()
+        self._last = -1
+        # Bounded by LANE_LIMIT, far below the leads that the fold keeps at hand: none is read from the disk before
+        # its row is there.
         self._in_hand = 0
         self._closing = False
 
@@ -99,15 +109,39 @@ class Lane:
 
     async def run(self, acknowledge: Acknowledge) -> None:
         """Works until closed. Any error ends the process."""
+        landing = asyncio.create_task(self._land(acknowledge), name=f"landing {self.number}")
         try:
             while await self._some_wait():
-                batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
-                self._in_hand = len(batch)
-                await self._process(batch)
-                acknowledge(self.number, batch[-1].offset + 1)
-                self._in_hand = 0
+                while self._waiting:
+                    self._judge(self._waiting.popleft())
+                    if self._in_hand % _TURN == 0:
+                        await asyncio.sleep(0)
+            self._judged.set()
+            await landing
         except Exception as error:
             end_process(error)
+
+    async def _land(self, acknowledge: Acknowledge) -> None:
+        """Steps 2 to 4, again and again, until closed and nothing is left."""
+        try:
+            while await self._some_judged():
+                # Outputs, rows and offset are taken together, with nothing judged in between.
+                outputs, self._outputs = self._outputs, self._outbox.open()
+                rows, count, last = self.fold.take_writes(), self._in_hand, self._last
+                await outputs.wait()
+                await self._table.write(self._outbox, self.number, rows)
+                acknowledge(self.number, last + 1)
+                self._in_hand -= count
+        except Exception as error:
+            end_process(error)
+
+    async def _some_judged(self) -> bool:
+        while not self._in_hand and not self._closing:
+            self._judged.clear()
+            await self._judged.wait()
+        if self._in_hand and not self._closing:
+            await asyncio.sleep(_GATHER_S)
+        return self._in_hand > 0
 
     async def _some_wait(self) -> bool:
         while not self._waiting and not self._closing:
@@ -115,25 +149,19 @@ class Lane:
             await self._arrived.wait()
         return not self._closing
 
-    async def _process(self, batch: list["ConsumerRecord"]) -> None:
-        outputs = self._outbox.open()
-        for count, record in enumerate(batch, 1):
-            self._judge(record, outputs)
-            if count % _TURN == 0:
-                await asyncio.sleep(0)
-        await outputs.wait()
-        await self._table.write(self._outbox, self.number, self.fold.take_writes())
-
-    def _judge(self, record: "ConsumerRecord", outputs: Deliveries) -> None:
+    def _judge(self, record: "ConsumerRecord") -> None:
+        self._in_hand += 1
+        self._last = record.offset
+        self._judged.set()
         try:
             entry = self._codec.decode(JournalEntry, record.value)
         except CodecError as error:
             self.fold.skip(record.offset)
-            self._send_dead_letter(record, error, outputs)
+            self._send_dead_letter(record, error, self._outputs)
             return
         self._clock.observe(entry.at)
         for output in self.fold.apply(entry, record.offset):
-            self._send(output, entry, outputs)
+            self._send(output, entry, self._outputs)
 
     def _send(self, output: Output, entry: JournalEntry, outputs: Deliveries) -> None:
         value = output.value
