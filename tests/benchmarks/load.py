@@ -65,8 +65,8 @@ class Answers:
         self.verdicts: dict[RequestId, Verdict] = {}
         self.stamped: dict[RequestId, float] = {}
         """When intake stamped each request, on the monotonic clock, to the millisecond."""
-        self.lead_on: dict[int, LeadId] = {}
-        """Some lead of each partition."""
+        self.leads_on: dict[int, set[LeadId]] = {}
+        """Leads of each partition that an answer was about; of an earlier round too, whose defers may end late."""
         self._closing = False
         self._thread = threading.Thread(target=self._listen, name="answers", daemon=True)
         self._thread.start()
@@ -83,7 +83,7 @@ class Answers:
         wall_ahead = time.time() - time.monotonic()
         while self._raw:
             at, value, key, partition = self._raw.popleft()
-            self.lead_on[partition] = LeadId(key.decode())
+            self.leads_on.setdefault(partition, set()).add(LeadId(key.decode()))
             decision = self._codec.decode(Decision, value)
             self.at.setdefault(decision.request_id, at)
             self.verdicts.setdefault(decision.request_id, decision.verdict)
