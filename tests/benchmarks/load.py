@@ -24,7 +24,9 @@ from tests.benchmarks.workload import Event
 
 DECISIONS = TOPIC_OF[Decision]
 JOURNAL = TOPIC_OF[JournalEntry]
-_TRACE = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+_TRACE: list[tuple[str, str | bytes | None]] = [
+    ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+]
 _POLL_EVERY = 64
 
 

@@ -187,6 +187,7 @@ def warm_up(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: P
     """Load that nobody counts, so that the broker's Java is compiled before the first system is measured."""
     with _round(system, broker, codec, plan, logs, 0) as this:
         this.backlog(plan.backlog // 4)
+        this.latency(plan.rates[-1], plan.seconds[-1])
 
 
 def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.benchmarks.figures import middle, percentiles, table
 
 SHOWN = ("p50", "p95", "p99", "p99.9", "max")
 BUSY_CORES = 0.15
-"""Processor time of others, in cores, from which on a run is said to be disturbed."""
+"""Processor time of others, in cores, from which on a run is disturbed."""
 
 
 def machine() -> dict[str, Any]:
@@ -42,23 +42,37 @@ def summary(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]
 def _system(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     latency = {}
     for runs in zip(*(found["latency"] for found in rounds), strict=True):
-        samples = [sample for run in runs for sample in run["samples_ms"]]
+        counted = _undisturbed(runs)
+        samples = [sample for run in counted for sample in run["samples_ms"]]
         latency[str(runs[0]["rate"])] = {
-            "median_of_rounds": middle(run["latency_ms"] for run in runs),
-            "all_rounds": percentiles(samples),
-            "cpu_us_per_event": middle(_per_event(run) for run in runs),
+            "counted_rounds": len(counted),
+            "median_of_rounds": middle(run["latency_ms"] for run in counted),
+            "all_samples": percentiles(samples),
+            "cpu_us_per_event": middle(_per_event(run) for run in counted),
             "rounds": [{key: value for key, value in run.items() if key != "samples_ms"} for run in runs],
         }
     backlogs = [found["backlog"] for found in rounds]
+    counted = _undisturbed(backlogs)
     return {
         "latency": latency,
         "backlog": {
-            "events_per_s": round(median(run["events_per_s"] for run in backlogs)),
-            "intake_events_per_s": round(median(run["intake_events_per_s"] for run in backlogs)),
-            "cpu_us_per_event": middle(_per_event(run) for run in backlogs),
+            "counted_rounds": len(counted),
+            "events_per_s": round(median(run["events_per_s"] for run in counted)),
+            "intake_events_per_s": round(median(run["intake_events_per_s"] for run in counted)),
+            "cpu_us_per_event": middle(_per_event(run) for run in counted),
             "rounds": backlogs,
         },
     }
+
+
+def _undisturbed(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The runs that other processes left alone; all of them when they left none."""
+    return [run for run in runs if _others(run) <= BUSY_CORES] or list(runs)
+
+
+def _others(run: Mapping[str, Any]) -> float:
+    """Cores that processes which are no part of this used meanwhile."""
+    return float(run["cpu_s"]["others"] / run["took_s"])
 
 
 def _per_event(run: Mapping[str, Any]) -> dict[str, float]:
@@ -85,15 +99,12 @@ def show(report: Mapping[str, Any]) -> str:
     lines.append(_cpu_table(systems))
     if "ratios" in report:
         lines += ["", f"{' / '.join(systems)}: {_spoken(report['ratios'])}"]
-    disturbed = _disturbed(systems)
-    if disturbed:
-        lines += ["", f"DISTURBED: other processes used up to {disturbed:.1f} cores meanwhile; repeat it alone."]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_disturbances(systems)])
 
 
 def _latency_rows(systems: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return [
-        (name, rate, *(f"{run['median_of_rounds'][key]:.1f}" for key in SHOWN), run["all_rounds"]["count"])
+        (name, rate, *(f"{run['median_of_rounds'][key]:.1f}" for key in SHOWN), run["all_samples"]["count"])
         for rate in next(iter(systems.values()))["latency"]
         for name, system in systems.items()
         for run in [system["latency"][rate]]
@@ -126,13 +137,14 @@ def _spoken(ratios: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _disturbed(systems: Mapping[str, Any]) -> float:
-    """Cores that others used in the worst run; 0 when that is little."""
-    runs = [
-        run
-        for system in systems.values()
-        for kind in (*system["latency"].values(), system["backlog"])
-        for run in kind["rounds"]
-    ]
-    worst = max(run["cpu_s"]["others"] / run["took_s"] for run in runs)
-    return float(worst) if worst > BUSY_CORES else 0.0
+def _disturbances(systems: Mapping[str, Any]) -> list[str]:
+    """What to say about runs that others disturbed."""
+    kinds = [kind for system in systems.values() for kind in (*system["latency"].values(), system["backlog"])]
+    worst = max(_others(run) for kind in kinds for run in kind["rounds"])
+    left_out = sum(len(kind["rounds"]) - kind["counted_rounds"] for kind in kinds)
+    lines = []
+    if left_out:
+        lines += ["", f"{left_out} runs are not counted: other processes used up to {worst:.1f} cores meanwhile."]
+    if any(_others(run) > BUSY_CORES for kind in kinds for run in _undisturbed(kind["rounds"])):
+        lines += ["", "DISTURBED: some figures have no round that others left alone; repeat it on a quiet machine."]
+    return lines

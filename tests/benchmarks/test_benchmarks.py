@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from schemas.catalogue import TOPIC_OF
 from schemas.records import AgentRequest, CallDirectoryEntry, Decision, Record, Verdict
 from tests.benchmarks.figures import middle, percentiles, table
 from tests.benchmarks.load import schedule
+from tests.benchmarks.report import show, summary
 from tests.benchmarks.workload import Traffic
 from tests.core.story import COURT, activation
 
@@ -94,3 +96,38 @@ def test_calls_are_opened_to_the_closing_stage_and_then_all_three_verdicts_come_
     assert 200 < court.verdicts[Verdict.PERMIT] < 360
     assert court.verdicts[Verdict.BLOCK] > 10
     assert court.verdicts[Verdict.DEFER] > 10
+
+
+def _run(p50: float, others_s: float) -> dict[str, Any]:
+    cpu = {"intake": 1.0, "control": 1.0, "broker": 1.0, "driver": 0.1, "others": others_s}
+    latency = {**dict.fromkeys(("p50", "p95", "p99", "p99.9", "max"), p50), "count": 1}
+    return {"rate": 200, "events": 100, "cpu_s": cpu, "took_s": 10.0, "latency_ms": latency, "samples_ms": [p50]}
+
+
+def _rounds(*runs: tuple[float, int, float]) -> list[dict[str, Any]]:
+    """Rounds of one system, each by its p50, its events a second, and what others used."""
+    return [
+        {
+            "latency": [_run(p50, others)],
+            "backlog": {**_run(p50, others), "events_per_s": rate, "intake_events_per_s": rate},
+        }
+        for p50, rate, others in runs
+    ]
+
+
+def test_a_round_that_other_processes_disturbed_is_not_counted() -> None:
+    found = summary({"ours": _rounds((4, 4_000, 0.1), (90, 900, 9.0), (6, 4_400, 0.2))})
+    assert found["systems"]["ours"]["latency"]["200"]["median_of_rounds"]["p50"] == 5
+    assert found["systems"]["ours"]["backlog"]["events_per_s"] == 4_200
+    assert "2 runs are not counted" in show(found)
+    assert "DISTURBED" not in show(found)
+
+
+def test_figures_without_one_quiet_round_are_said_to_be_disturbed() -> None:
+    found = summary({"ours": _rounds((90, 900, 9.0))})
+    assert "DISTURBED" in show(found)
+
+
+def test_ratios_are_ours_to_theirs() -> None:
+    found = summary({"ours": _rounds((6, 4_000, 0)), "theirs": _rounds((4, 2_000, 0))})
+    assert found["ratios"] == {"events_per_s": 2.0, "latency_at_200": {"p50": 1.5, "p99": 1.5}}

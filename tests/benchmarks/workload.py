@@ -9,6 +9,7 @@ and on the times that are asked for, nothing else.
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from schemas.catalogue import TOPIC_OF
@@ -85,10 +86,9 @@ class Lead:
             lambda at: self._call(at, "CALL_ANSWERED"),
             lambda at: self._call(at, "MACHINE_DETECTED", answered_by=AnsweredBy.HUMAN),
         ]
-        steps += [lambda at, i=segment: self._says(at, "FINAL", segment=i) for segment in said]
+        steps += [partial(self._says, status="FINAL", segment=segment) for segment in said]
         steps += [
-            lambda at, k=kind, e=evidence: self._signal(at, k, e)
-            for kind, evidence in zip(_INTENTS, said, strict=False)
+            partial(self._signal, kind=kind, evidence=segment) for kind, segment in zip(_INTENTS, said, strict=False)
         ]
         return [*steps, self._asks]
 
