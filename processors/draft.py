@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from processors.authority import Court
+from processors.facts import scoped
 from processors.ids import derive
 from processors.law import Law
 from processors.lead import bounded
@@ -31,9 +32,6 @@ from schemas.records import (
     Transition,
 )
 
-CONVERSATION_FACTS = ("conversation.", "obligation.", "speech_mode")
-"""Facts of these families belong to one conversation: the stored name is `<name>/<conversation_id>`."""
-
 
 class Output(msgspec.Struct, frozen=True):
     """A record to produce. Its topic is `schemas.catalogue.TOPIC_OF[type(value)]`, on the entry's own partition."""
@@ -41,13 +39,6 @@ class Output(msgspec.Struct, frozen=True):
     id: str
     key: str
     value: Record
-
-
-def scoped(name: str, conversation_id: ConversationId | None) -> str:
-    """Stored name of a fact as a rule names it, in a conversation."""
-    if name == "conversation.live" or not name.startswith(CONVERSATION_FACTS):
-        return name
-    return f"{name}/{conversation_id or ''}"
 
 
 class Draft:

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from processors.draft import fact_ref, scoped
+from processors.draft import fact_ref
+from processors.facts import scoped
 from processors.law import Law
 from processors.policy import Action, Role, Rule
 from schemas.records import (

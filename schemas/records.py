@@ -39,6 +39,8 @@ class OutcomeResult(StrEnum):
     DONE = "DONE"
     FAILED = "FAILED"
     ABANDONED = "ABANDONED"
+    CANCELLED = "CANCELLED"
+    DECLINED = "DECLINED"
 
 
 class AgentOutcome(Record, frozen=True, kw_only=True, gc=False):
@@ -82,6 +84,9 @@ class AgentRequest(Record, frozen=True, kw_only=True, gc=False):
     tool: str | None = None
     requested_at: TimeUs
     deadline: TimeUs | None = None
+    text: str | None = None
+    prompt_scope: str | None = None
+    max_tokens: int | None = None
 
 
 class AnsweredBy(StrEnum):
@@ -257,6 +262,8 @@ class Conversation(Record, frozen=True, kw_only=True, gc=False):
     last_activity_at: TimeUs
     barge_ins: int
     sequences: dict[str, int] = msgspec.field(default_factory=dict)
+    legs: tuple[str, ...] = ()
+    turn: int = 0
 
 
 class CriterionName(StrEnum):
@@ -329,6 +336,24 @@ class ReasonCode(StrEnum):
     GRANT_REVOKED = "GRANT_REVOKED"
     REVOCATION_FEED_STALE = "REVOCATION_FEED_STALE"
     NO_ANSWER_IN_TIME = "NO_ANSWER_IN_TIME"
+    CONDITION_NOT_MET = "CONDITION_NOT_MET"
+    PROMPT_OUT_OF_SCOPE = "PROMPT_OUT_OF_SCOPE"
+    TOKEN_LIMIT = "TOKEN_LIMIT"
+    WORDING_NOT_ALLOWED = "WORDING_NOT_ALLOWED"
+    SPEECH_MODE = "SPEECH_MODE"
+    EXECUTION_LOCKED = "EXECUTION_LOCKED"
+    AGENT_SPEAKING = "AGENT_SPEAKING"
+    STALE_FACT = "STALE_FACT"
+    LATE_EVIDENCE = "LATE_EVIDENCE"
+    CONFLICTING_FACTS = "CONFLICTING_FACTS"
+    EVENTS_MISSING = "EVENTS_MISSING"
+    RETRIES_EXHAUSTED = "RETRIES_EXHAUSTED"
+    CUT_OFF = "CUT_OFF"
+    OVERRIDE_WITHDRAWN = "OVERRIDE_WITHDRAWN"
+    REQUEST_CANCELLED = "REQUEST_CANCELLED"
+    TOO_MANY_OPEN = "TOO_MANY_OPEN"
+    FLOOR_PASSED = "FLOOR_PASSED"
+    STOP_PHRASE = "STOP_PHRASE"
 
 
 class FactRef(Record, frozen=True, kw_only=True, gc=False):
@@ -348,6 +373,7 @@ class Reason(Record, frozen=True, kw_only=True, gc=False):
     rule_id: str
     message: str
     facts: tuple[FactRef, ...] = ()
+    until: TimeUs | None = None
 
 
 class Criterion(Record, frozen=True, kw_only=True, gc=False):
@@ -384,6 +410,10 @@ class CrmEvent(Record, frozen=True, kw_only=True, gc=False):
     source: str = ""
     occurred_at: TimeUs | None = None
     received_at: TimeUs
+    time_zone_basis: str = ""
+    jurisdiction_basis: str = ""
+    scope: str = ""
+    until: TimeUs | None = None
 
 
 class CrmWriteResult(StrEnum):
@@ -489,6 +519,17 @@ class Position(Record, frozen=True, kw_only=True, gc=False):
     offset: int
 
 
+class OverrideUse(Record, frozen=True, kw_only=True, gc=False):
+    """What an override changed in a decision: before and after."""
+
+    override_id: str
+    author: str
+    author_role: str
+    reason: str
+    before: Verdict
+    lifted: tuple[Reason, ...] = ()
+
+
 class Decision(Record, frozen=True, kw_only=True, gc=False):
     """The answer to a request, with everything it rests on (topic permission.decisions)."""
 
@@ -516,6 +557,9 @@ class Decision(Record, frozen=True, kw_only=True, gc=False):
     requested_at: TimeUs
     at: TimeUs
     traceparent: str | None = None
+    override: OverrideUse | None = None
+    max_tokens: int | None = None
+    prompt_scope: tuple[str, ...] = ()
 
 
 class Deferral(Record, frozen=True, kw_only=True, gc=False):
@@ -554,6 +598,7 @@ class Directive(Record, frozen=True, kw_only=True, gc=False):
     message: str
     position: Position
     at: TimeUs
+    max_tokens: int | None = None
 
 
 class EntryKind(StrEnum):
@@ -614,6 +659,7 @@ class Fact(Record, frozen=True, kw_only=True, gc=False):
     final: bool
     confidence: float | None = None
     evidence: tuple[str, ...] = ()
+    until: TimeUs | None = None
 
 
 class Floor(Record, frozen=True, kw_only=True, gc=False):
@@ -633,6 +679,17 @@ class InterventionType(StrEnum):
     PAUSE = "PAUSE"
     RESUME = "RESUME"
     STOP = "STOP"
+    OVERRIDE = "OVERRIDE"
+    OVERRIDE_WITHDRAWN = "OVERRIDE_WITHDRAWN"
+    REFUSE = "REFUSE"
+    REFUSAL_LIFTED = "REFUSAL_LIFTED"
+
+
+class PolicySignature(Record, frozen=True, kw_only=True, gc=False):
+    """One approver's signature over a policy digest."""
+
+    key_id: str
+    signature: bytes
 
 
 class HumanIntervention(Record, frozen=True, kw_only=True, gc=False):
@@ -646,6 +703,12 @@ class HumanIntervention(Record, frozen=True, kw_only=True, gc=False):
     reason: str
     case_id: str | None = None
     occurred_at: TimeUs
+    request_id: RequestId | None = None
+    override_id: str | None = None
+    effects: tuple[str, ...] = ()
+    since: TimeUs | None = None
+    until: TimeUs | None = None
+    signature: PolicySignature | None = None
 
 
 class SegmentStatus(StrEnum):
@@ -734,6 +797,8 @@ class SignalType(StrEnum):
     NOT_NOW = "NOT_NOW"
     ASKS_FOR_HUMAN = "ASKS_FOR_HUMAN"
     DISENGAGEMENT = "DISENGAGEMENT"
+    DECLINED = "DECLINED"
+    RISK = "RISK"
 
 
 class Signal(Record, frozen=True, kw_only=True, gc=False):
@@ -749,13 +814,7 @@ class Signal(Record, frozen=True, kw_only=True, gc=False):
     evidence: tuple[str, ...] = ()
     occurred_at: TimeUs | None = None
     received_at: TimeUs
-
-
-class PolicySignature(Record, frozen=True, kw_only=True, gc=False):
-    """One approver's signature over a policy digest."""
-
-    key_id: str
-    signature: bytes
+    denies: bool = False
 
 
 class PolicyActivation(Record, frozen=True, kw_only=True, gc=False):
@@ -798,6 +857,8 @@ class Judged(Record, frozen=True, kw_only=True, gc=False):
     request_id: RequestId
     digest: int
     verdict: Verdict
+    action: str = ""
+    at: TimeUs = 0
 
 
 class Segment(Record, frozen=True, kw_only=True, gc=False):
@@ -839,6 +900,7 @@ class Permission(Record, frozen=True, kw_only=True, gc=False):
     obligations: tuple[str, ...] = ()
     read_set: tuple[FactRef, ...] = ()
     status: PermissionStatus
+    reported: bool = False
 
 
 class Refusal(Record, frozen=True, kw_only=True, gc=False):
@@ -852,6 +914,8 @@ class Refusal(Record, frozen=True, kw_only=True, gc=False):
     count: int
     offset: int
     at: TimeUs
+    since: TimeUs | None = None
+    reason: str = ""
 
 
 class OpenCase(Record, frozen=True, kw_only=True, gc=False):
@@ -865,6 +929,44 @@ class OpenCase(Record, frozen=True, kw_only=True, gc=False):
     opened_at: TimeUs
     deadline: TimeUs
     message: str
+
+
+class SignalNote(Record, frozen=True, kw_only=True, gc=False):
+    """A signal as the lead's row remembers it; the newest ones only."""
+
+    type: SignalType
+    subject: str = ""
+    denies: bool = False
+    confidence: float
+    detector: str
+    evidence: tuple[str, ...] = ()
+    conversation_id: ConversationId | None = None
+    offset: int
+    at: TimeUs
+
+
+class OverrideStatus(StrEnum):
+    """What became of a person's override."""
+
+    PENDING = "PENDING"
+    USED = "USED"
+    EXPIRED = "EXPIRED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class Override(Record, frozen=True, kw_only=True, gc=False):
+    """A person's decision to let one refused request pass."""
+
+    override_id: str
+    digest: int
+    action: str
+    by: str
+    role: str
+    reason: str
+    until: TimeUs
+    status: OverrideStatus
+    offset: int
+    at: TimeUs
 
 
 class LeadState(Record, frozen=True, kw_only=True, gc=False):
@@ -886,6 +988,8 @@ class LeadState(Record, frozen=True, kw_only=True, gc=False):
     floor: Floor | None = None
     judged: tuple[Judged, ...] = ()
     seen: tuple[int, ...] = ()
+    signals: tuple[SignalNote, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
 
 class PartitionState(Record, frozen=True, kw_only=True, gc=False):
