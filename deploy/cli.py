@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 sink = typer.Typer(help="Bring effects to the stores: the CRM and the audit lake.", no_args_is_help=True)
-policy = typer.Typer(help="Put a policy bundle into force.", no_args_is_help=True)
+policy = typer.Typer(help="Test a policy bundle, put it into force.", no_args_is_help=True)
 app.add_typer(sink, name="sink", rich_help_panel="Run the parts")
 app.add_typer(policy, name="policy", rich_help_panel="Run the parts")
 
@@ -236,6 +236,39 @@ def tail(
     )
 
 
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=_epilog(
+        "mandate explain 8c1d0b7f5e1f4a2f9d3c5b6a7e8f9012",
+        "mandate explain request-7 --rederive",
+        "mandate explain request-7 --journal journal.jsonl --json | jq .criteria",
+    ),
+)
+def explain(
+    decision: Annotated[str, typer.Argument(metavar="DECISION_ID", help="The decision's id, or its request's.")],
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", metavar="FILE", help="Read a file of `mandate tail` instead of the cluster."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The explanation as JSON.")] = False,
+    rederive: Annotated[
+        bool, typer.Option("--rederive", help="Compare the decision with what its journal gives; exit 1 if not equal.")
+    ] = False,
+) -> None:
+    """Explain a decision: verdict, criteria, reasons, facts with the words behind them, and what would change it.
+
+    Folds the lead's journal again up to the decision. A grant is never printed, only what it claims.
+    """
+    _call(
+        "deploy.commands.explain",
+        settings=_settings(),
+        wanted=decision,
+        journal=journal,
+        print_json=as_json,
+        rederive=rederive,
+    )
+
+
 @policy.command("activate", epilog=_epilog("mandate policy activate my-bundle"))
 def policy_activate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory of the policy bundle.")],
@@ -246,6 +279,30 @@ def policy_activate(
 ) -> None:
     """Check a policy bundle, sign it with the approver key and append its activation to the log."""
     _call("deploy.commands.policy_activate", settings=_settings(), bundle=bundle, reason=reason, revision=revision)
+
+
+@policy.command(
+    "test",
+    epilog=_epilog(
+        "mandate policy test tests/scenarios",
+        "mandate policy test my-scenarios --policy my-bundle -k discount",
+        codes="[bold]Exit codes[/]: 0 all hold · 1 a scenario fails · 2 a scenario or the bundle can't be read",
+    ),
+)
+def policy_test(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory (or one file) of scenarios.")],
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="BUNDLE", help="Policy bundle; default: the packaged one."),
+    ] = None,
+    text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only scenarios with this in file or name.")] = "",
+) -> None:
+    """Run scenarios, given / when / then in YAML, against a policy bundle. Needs no broker.
+
+    Prints a line a file, and for each failure what was expected, what came, why, and what happened.
+    docs/scenarios.md says how to write one.
+    """
+    _call("deploy.commands.policy_test", directory=directory, policy=policy, text=text)
 
 
 def main() -> None:

@@ -1,0 +1,84 @@
+"""How a scenario that failed reads: what was expected, what came, why, and what happened."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from processors.scenarios.finding import Finding
+from processors.scenarios.tale import Tale, Told, is_heartbeat
+from processors.timing import zone
+from schemas.records import (
+    AgentRequest,
+    Decision,
+    Directive,
+    EscalationCase,
+    PolicyActivation,
+    Record,
+    Revocation,
+    Tick,
+    TimeUs,
+    Transition,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TELLING = ("type", "status", "text", "result", "subject", "answered_by", "cause", "author", "fulfilled", "segment_id")
+MAX_LINES = 60
+"""Lines of a timeline; the beginning is left out of a longer one."""
+
+
+def tell(name: str, where: str, findings: Iterable[Finding], tale: Tale | None, zone_name: str = "UTC") -> str:
+    """The report of one failed scenario."""
+    lines = [f"FAILED  {name}", f"  {where}"]
+    for finding in findings:
+        lines += [
+            f"  {finding.where}  {finding.what}",
+            f"    expected  {finding.expected}",
+            f"    came      {finding.came}",
+        ]
+        lines += [f"    {'because ' if not i else '        '}  {reason}" for i, reason in enumerate(finding.because)]
+    if tale is not None:
+        timeline = list(_timeline(tale, zone_name))
+        lines.append(f"  what happened ({zone_name}):")
+        lines += ["    ..."] if len(timeline) > MAX_LINES else []
+        lines += timeline[-MAX_LINES:]
+    return "\n".join(lines)
+
+
+def _timeline(tale: Tale, zone_name: str) -> Iterator[str]:
+    for told in tale.told:
+        outputs = [_output(output.value) for output in told.outputs if not is_heartbeat(output.value)]
+        shown = [text for text in outputs if text]
+        if isinstance(told.entry.body, Tick) and not shown:
+            continue
+        yield f"    {_clock(told.entry.at, zone_name)}  {_entry(told)}"
+        yield from (f"    {' ' * 17}  -> {text}" for text in shown)
+
+
+def _clock(at: TimeUs, zone_name: str) -> str:
+    return (_EPOCH + timedelta(microseconds=at)).astimezone(zone(zone_name) or UTC).strftime("%a %m-%d %H:%M:%S")
+
+
+def _entry(told: Told) -> str:
+    body = told.entry.body
+    if isinstance(body, AgentRequest):
+        return f"{body.agent_id} asks {body.action} as {body.role} on {body.channel} ({body.request_id})"
+    if isinstance(body, PolicyActivation):
+        return f"policy {body.version}, revision {body.revision}"
+    if isinstance(body, Tick):
+        return "time passes"
+    fields = [f"{value}" for name in _TELLING if (value := getattr(body, name, None))]
+    return f"{told.entry.lead_id}: {told.entry.kind.lower()} {' '.join(fields)}"
+
+
+def _output(value: Record) -> str:
+    if isinstance(value, Decision):
+        codes = sorted({reason.code.value for criterion in value.criteria for reason in criterion.reasons})
+        return f"{value.request_id}: {value.verdict} {', '.join(codes)}".rstrip()
+    if isinstance(value, Transition):
+        return f"{value.fact}: {value.old_value or 'absent'} -> {value.new_value or 'absent'}"
+    if isinstance(value, Directive):
+        return f"directive {value.type} {value.speech_mode or ''} ({value.code}) {value.message}"
+    if isinstance(value, Revocation):
+        return f"revoked {value.scope} {value.subject} ({value.code})"
+    if isinstance(value, EscalationCase):
+        return f"case {value.cause}: {value.status}"
+    return ""
