@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from processors.policy.cel import ConditionSyntaxError, compile_condition
 from processors.policy.model import Model
 from schemas.records import CriterionName, DeferEnd, ReasonCode, TimeUs, Verdict
 
@@ -78,7 +79,7 @@ class Simple(Model):
     kind: Literal[
         "action_in_role", "channel_in_role", "fields_in_role", "tool_in_role", "prompt_in_scope", "tokens_in_limit",
         "wording", "mode_allows", "stage_reached", "calling_hours", "attempts", "retries", "floor_free", "turn_free",
-        "effect_free", "effect_not_refused", "not_suspended", "consent", "in_time", "conversation_live",
+        "effect_free", "effect_not_refused", "not_suspended", "consent", "contactable", "in_time", "conversation_live",
     ]  # fmt: skip
 
 
@@ -135,6 +136,11 @@ class Rule(Model):
             raise ValueError(f"rule {self.id}: a rule that defers states wait_s, and only such a rule does")
         if self.effective_from and self.effective_to and self.effective_to < self.effective_from:
             raise ValueError(f"rule {self.id}: it ends ({self.effective_to}) before it begins ({self.effective_from})")
+        if isinstance(self.check, Condition):
+            try:
+                compile_condition(self.check.cel)
+            except ConditionSyntaxError as error:
+                raise ValueError(f"rule {self.id}: {error}") from error
         return self
 
     def in_force_between(self) -> tuple[TimeUs | None, TimeUs | None]:
