@@ -1,0 +1,324 @@
+"""Explains a decision: from the decision, its lead's journal folded again, and the policy that judged.
+
+What the journal at hand does not give is said so and taken from the decision itself.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from processors.explanation import (
+    AnswerNote,
+    Calendar,
+    CriterionNote,
+    DeferNote,
+    Explanation,
+    FactNote,
+    GrantNote,
+    OverrideNote,
+    PolicyNote,
+    ReasonNote,
+    Words,
+)
+from processors.law import Law, compile_law
+from processors.policy import PolicyError, Rule
+from processors.refold import Comparison, Refold, claims_of
+from processors.remedies import Scene, would_hold
+from schemas.records import (
+    AgentOutcome,
+    AgentRequest,
+    CallEvent,
+    CrmEvent,
+    Decision,
+    FactRef,
+    HumanIntervention,
+    JournalEntry,
+    MessageEvent,
+    PermissionStatus,
+    Reason,
+    ReasonCode,
+    Signal,
+    TranscriptSegment,
+    Verdict,
+)
+
+Texts = Mapping[ReasonCode, tuple[str, str]]
+"""Meaning and advice of each reason code."""
+
+
+def explain(
+    decision: Decision, refold: Refold, texts: Texts, comparison: Comparison, *,
+    answers: Sequence[Decision] = (), caveats: Sequence[str] = (),
+) -> Explanation:  # fmt: skip
+    """Explains a decision.
+
+    refold: of the decision's journal partition, as far as it could be read. comparison: of the decision with what
+    the refold gave. answers: decisions on the same request that are known beside those of the refold. caveats: what
+    the reader of the journal has to say.
+    """
+    shortcomings = (*caveats, *_shortcomings(refold, comparison))
+    return _Author(decision, refold, texts).write((*refold.decisions, *answers), shortcomings, comparison)
+
+
+def _shortcomings(refold: Refold, comparison: Comparison) -> list[str]:
+    """What the journal at hand does not give; nothing when it gives the decision again."""
+    if comparison.identical:
+        return []
+    found = [
+        f"The journal at hand does not give this decision again ({comparison.difference}). What follows is what the "
+        "decision itself carries; facts without their origin are marked."
+    ]
+    if not refold.reached:
+        found.append(f"The journal at hand ends before the decision's entry, offset {refold.until.offset}.")
+    if refold.first:
+        found.append(
+            f"It begins at offset {refold.first}: what came before (retention removed it, or the export left it out) "
+            "may hold the beginning of this lead."
+        )
+    if refold.missing:
+        holes = ", ".join(f"{first}-{last}" for first, last in refold.missing[:3])
+        found.append(
+            f"Entries are missing in it: {holes}{', …' if len(refold.missing) > 3 else ''}. An export is whole when "
+            "`mandate tail` had no --lead and no --max."
+        )
+    return found
+
+
+class _Author:
+    """Writes the explanation of one decision."""
+
+    def __init__(self, decision: Decision, refold: Refold, texts: Texts) -> None:
+        self.decision = decision
+        self.refold = refold
+        self.texts = texts
+        # Facts of a refold that gives another decision are not the ones that this decision rested on.
+        again = refold.again(decision)
+        self.trusted = again is not None and again.read_set == decision.read_set
+        self.state = refold.after if self.trusted else None
+        self.request = refold.requests.get(decision.request_id)
+        self.law = self._law()
+        self.calendar = Calendar(self._zones())
+
+    def _law(self) -> Law | None:
+        for _, activation in reversed(self.refold.activations):
+            if activation.digest == self.decision.policy_digest:
+                try:
+                    return compile_law(activation.bundle, activation.digest)
+                except PolicyError:
+                    return None
+        return None
+
+    def _zones(self) -> str:
+        fact = self.state.facts.get("lead.time_zones") if self.state else None
+        read = next((ref.value for ref in self.decision.read_set if ref.name == "lead.time_zones"), "")
+        return fact.value if fact else read
+
+    def write(self, answers: Sequence[Decision], caveats: tuple[str, ...], rederived: Comparison) -> Explanation:
+        decision, when = self.decision, self.calendar.moment
+        action = self.law.bundle.actions.get(decision.action) if self.law else None
+        return Explanation(
+            decision_id=decision.decision_id, request_id=decision.request_id, lead_id=decision.lead_id,
+            conversation_id=decision.conversation_id, agent_id=decision.agent_id, role=decision.role,
+            action=decision.action, action_title=action.title if action else None, channel=decision.channel.value,
+            verdict=decision.verdict.value, requested_at=when(decision.requested_at), at=when(decision.at),
+            partition=decision.position.partition, offset=decision.position.offset, asked=self._asked(),
+            criteria=tuple(
+                CriterionNote(
+                    name=c.name.value, verdict=c.verdict.value, reasons=tuple(map(self._reason, c.reasons)),
+                    held=self._held(c.name, {reason.rule_id for reason in c.reasons}),
+                )
+                for c in decision.criteria
+            ),
+            override=self._override(), rests_on=self._rests_on(), changes=self._changes(), defer=self._defer(),
+            grant=self._grant(), obligations=decision.obligations, speech_mode=decision.speech_mode.value,
+            max_tokens=decision.max_tokens, prompt_scope=decision.prompt_scope, policy=self._policy(),
+            answers=self._answers(answers), caveats=caveats, rederived=rederived,
+        )  # fmt: skip
+
+    # --- what was asked
+    def _asked(self) -> dict[str, str | int | bool]:
+        request = self.request
+        if request is None:
+            return {}
+        tool: dict[str, str | int | bool] = {"tool": request.tool} if request.tool else {}
+        return tool | dict(request.parameters) | {f"crm.{name}": v for name, v in request.crm_fields.items()}
+
+    def _answers(self, answers: Sequence[Decision]) -> tuple[AnswerNote, ...]:
+        others = {
+            other.decision_id: other
+            for other in answers
+            if other.request_id == self.decision.request_id and other.decision_id != self.decision.decision_id
+        }
+        return tuple(
+            AnswerNote(decision_id=o.decision_id, verdict=o.verdict.value, at=self.calendar.moment(o.at))
+            for o in sorted(others.values(), key=lambda other: other.position.offset)
+        )
+
+    # --- criteria
+    def _rule(self, rule_id: str) -> Rule | None:
+        return next((rule for rule in self.law.bundle.rules if rule.id == rule_id), None) if self.law else None
+
+    def _held(self, criterion: str, failed: set[str]) -> tuple[str, ...]:
+        reasons = [reason for c in self.decision.criteria for reason in c.reasons]
+        if self.law is None or any(reason.rule_id.startswith("built-in-") for reason in reasons):
+            return ()  # answered without asking the rules
+        rules = self.law.rules_for(self.decision.action, self.decision.role)
+        return tuple(rule.id for rule in rules if rule.criterion == criterion and rule.id not in failed)
+
+    def _reason(self, reason: Reason) -> ReasonNote:
+        rule = self._rule(reason.rule_id)
+        meaning, advice = self.texts.get(reason.code, ("A code without a text.", ""))
+        return ReasonNote(
+            code=reason.code.value, meaning=meaning, advice=advice, rule_id=reason.rule_id,
+            title=rule.title if rule else None, source=rule.source if rule else "", message=reason.message,
+            facts=tuple(map(self._fact, reason.facts)), would_hold_when=self._would_hold(reason, rule),
+        )  # fmt: skip
+
+    def _would_hold(self, reason: Reason, rule: Rule | None) -> tuple[str, ...]:
+        if rule is None or self.law is None:
+            return self._waited_for() if reason.code is ReasonCode.DEFER_EXPIRED else ()
+        if reason.code is ReasonCode.RULE_ERROR:
+            return ("the rule can be evaluated: it failed while it ran",)
+        scene = Scene(self.decision, self.request, self.state, self.law.bundle, self.calendar.tell)
+        until = (f"not before {self.calendar.tell(reason.until)}",) if reason.until is not None else ()
+        return would_hold(rule, scene) + until
+
+    def _waited_for(self) -> tuple[str, ...]:
+        """What the defer that ended in vain had waited for."""
+        waits = self.decision.defer
+        first = next(
+            (d for d in self.refold.decisions if waits and d.defer and d.verdict is Verdict.DEFER
+             and d.defer.defer_id == waits.defer_id), None,
+        )  # fmt: skip
+        if first is None:
+            return ()
+        reasons = [(r, self._rule(r.rule_id)) for c in first.criteria for r in c.reasons]
+        return tuple(sentence for reason, rule in reasons if rule for sentence in self._would_hold(reason, rule))
+
+    def _override(self) -> OverrideNote | None:
+        used = self.decision.override
+        if used is None:
+            return None
+        return OverrideNote(
+            override_id=used.override_id, author=used.author, author_role=used.author_role, reason=used.reason,
+            before=used.before.value, lifted=tuple(map(self._reason, used.lifted)),
+        )  # fmt: skip
+
+    # --- facts
+    def _fact(self, ref: FactRef) -> FactNote:
+        fact = self.refold.fact(ref) if self.trusted else None
+        entry = self.refold.entries.get(ref.offset)
+        evidence = (fact.evidence if fact else ()) or (evidence_of(entry) if entry else ())
+        is_set = ref.version > 0
+        return FactNote(
+            name=ref.name, value=ref.value if is_set else None, final=ref.final, version=ref.version,
+            offset=ref.offset, confidence=fact.confidence if fact else None,
+            set_by=describe(entry) if entry and is_set else None,
+            set_at=self.calendar.moment(entry.at) if entry and is_set else None,
+            words=tuple(self._words(segment) for segment in evidence) if is_set else (),
+        )  # fmt: skip
+
+    def _words(self, segment_id: str) -> Words:
+        heard = self.refold.heard.get(segment_id)
+        if heard is None:
+            return Words(segment_id=segment_id, speaker="", status="", text=None, said_at=None)
+        return Words(
+            segment_id=segment_id, speaker=heard.speaker.value, status=heard.status.value, text=heard.text,
+            said_at=self.calendar.moment(heard.said_at),
+        )  # fmt: skip
+
+    def _rests_on(self) -> tuple[FactNote, ...]:
+        """Facts that a permit's grant rests on: as they stood once it was given, which is what its revocation asks."""
+        if self.decision.verdict is not Verdict.PERMIT:
+            return ()
+        grants = self.state.permissions if self.state else ()
+        given = next((p for p in grants if p.grant_id == self.decision.grant_id), None)
+        held = given.read_set if given and given.status is PermissionStatus.GRANTED else ()
+        return tuple(map(self._fact, held or self.decision.read_set))
+
+    # --- what would change it
+    def _changes(self) -> tuple[str, ...]:
+        if self.decision.verdict is Verdict.PERMIT:
+            return self._permit_changes()
+        if self.decision.verdict is Verdict.DEFER and self.decision.defer is not None:
+            return self._defer_changes()
+        blocking = [c.name.value for c in self.decision.criteria if c.verdict is Verdict.BLOCK]
+        return (
+            f"This answer is final for this request. It is BLOCK because of: {', '.join(blocking)}.",
+            "A new request is judged anew; it passes once all that is said above holds.",
+        )
+
+    def _permit_changes(self) -> tuple[str, ...]:
+        expires = self.decision.expires_at
+        found = [f"The grant expires {self.calendar.tell(expires)}."] if expires is not None else []
+        if self.decision.single_use:
+            found.append("It is used up by the first effect.")
+        return (*found, "Until then it is revoked when one of the facts it rests on changes, or by a cut-off.")
+
+    def _defer_changes(self) -> tuple[str, ...]:
+        terms, tell = self.decision.defer, self.calendar.tell
+        assert terms is not None
+        found = []
+        if terms.resume_when:
+            found.append(f"It is judged again when one of these changes: {', '.join(terms.resume_when)}.")
+        if terms.not_before is not None:
+            found.append(f"It is judged again at {tell(terms.not_before)}.")
+        end = "BLOCK, and a case for a person" if terms.on_deadline.value == "ESCALATE" else "BLOCK"
+        return (*found, f"If it still waits at {tell(terms.deadline)}, it becomes {end}; never a permit.")
+
+    # --- terms
+    def _defer(self) -> DeferNote | None:
+        terms, when = self.decision.defer, self.calendar
+        if terms is None:
+            return None
+        return DeferNote(
+            defer_id=terms.defer_id, resume_when=terms.resume_when, not_before=when.maybe(terms.not_before),
+            deadline=when.moment(terms.deadline), on_deadline=terms.on_deadline.value,
+        )  # fmt: skip
+
+    def _grant(self) -> GrantNote | None:
+        decision = self.decision
+        if decision.grant_id is None:
+            return None
+        return GrantNote(
+            grant_id=decision.grant_id, expires_at=self.calendar.maybe(decision.expires_at),
+            single_use=decision.single_use, claims=claims_of(decision.grant) if decision.grant else {},
+        )  # fmt: skip
+
+    def _policy(self) -> PolicyNote:
+        version, digest = self.decision.policy_version, self.decision.policy_digest
+        found = next(((at, a) for at, a in reversed(self.refold.activations) if a.digest == digest), None)
+        if found is None:
+            return PolicyNote(version=version, digest=digest)
+        at, activation = found
+        return PolicyNote(
+            version=version, digest=digest, title=self.law.bundle.title if self.law else None,
+            revision=activation.revision, approved_by=activation.approved_by, since=self.calendar.moment(at),
+        )  # fmt: skip
+
+
+def evidence_of(entry: JournalEntry) -> tuple[str, ...]:
+    """Segments that an entry itself rests on."""
+    body = entry.body
+    if isinstance(body, Signal):
+        return body.evidence
+    if isinstance(body, TranscriptSegment):
+        return (body.segment_id,)
+    return (body.message_id,) if isinstance(body, MessageEvent) and body.text else ()
+
+
+def describe(entry: JournalEntry) -> str:
+    """What an entry is, in a few words."""
+    body = entry.body
+    if isinstance(body, Signal):
+        subject = f" about {body.subject}" if body.subject else ""
+        return f"signal {body.type}{subject} (confidence {body.confidence:g}, detector {body.detector})"
+    if isinstance(body, TranscriptSegment):
+        return f"{body.status.lower()} transcript"
+    if isinstance(body, CallEvent | CrmEvent | MessageEvent):
+        return f"{entry.kind.lower()} event {body.type}"
+    if isinstance(body, AgentRequest):
+        return f"the request of {body.agent_id} for {body.action}"
+    if isinstance(body, AgentOutcome):
+        return f"the outcome {body.result} reported by {body.agent_id}"
+    if isinstance(body, HumanIntervention):
+        return f"{body.type} by {body.author} ({body.author_role}: {body.reason})"
+    return "the passing of time"

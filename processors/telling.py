@@ -1,0 +1,192 @@
+"""An explanation as text: what a careful colleague would say, in short lines."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from processors.explanation import (
+    CriterionNote,
+    Explanation,
+    FactNote,
+    GrantNote,
+    Moment,
+    OverrideNote,
+    PolicyNote,
+    ReasonNote,
+    Words,
+    told,
+)
+from processors.refold import Comparison
+
+WIDTH = 110
+_CRITERIA = {"STATE": "Shared state", "ROLE": "Role", "GOVERNANCE": "Governance"}
+
+
+def as_text(explanation: Explanation, *, rederived: bool = False) -> str:
+    """An explanation as text. rederived: with the comparison of bytes."""
+    return "\n".join(line.rstrip() for line in _lines(explanation, rederived)) + "\n"
+
+
+def _lines(e: Explanation, rederived: bool) -> Iterator[str]:
+    yield from _say(
+        0, f"{e.verdict}  {e.action} by {e.agent_id} ({e.role}) for {e.lead_id}, {told(e.at)}", hang=len(e.verdict) + 2
+    )
+    place = f"in conversation {e.conversation_id} on {e.channel}" if e.conversation_id else f"on {e.channel}"
+    yield from _say(2, f"{e.action_title or 'Asked'}, {place}; asked {told(e.requested_at)}.")
+    if e.asked:
+        yield from _say(2, "With " + ", ".join(f"{name} = {value}" for name, value in e.asked.items()) + ".")
+    for caveat in e.caveats:
+        yield from _say(2, f"Note: {caveat}")
+    yield ""
+    for criterion in e.criteria:
+        yield from _criterion(criterion, e.at)
+    if e.override:
+        yield from _override(e.override, e.at)
+    yield from _permit(e)
+    yield ""
+    yield "What would change this"
+    for change in e.changes:
+        yield from _say(2, change)
+    for answer in e.answers:
+        yield from _say(2, f"The same request was answered {answer.verdict} at {told(answer.at)}: {answer.decision_id}")
+    yield ""
+    yield from _identity(e)
+    if rederived:
+        yield ""
+        yield from _comparison(e.rederived)
+
+
+def _criterion(criterion: CriterionNote, at: Moment) -> Iterator[str]:
+    held = f"  ({_count(len(criterion.held), 'rule')} held)" if criterion.held else ""
+    yield f"{_CRITERIA.get(criterion.name, criterion.name)}: {criterion.verdict}{held}"
+    for reason in criterion.reasons:
+        yield from _reason(reason, at)
+
+
+def _reason(reason: ReasonNote, at: Moment) -> Iterator[str]:
+    yield from _say(2, f"{reason.code}  {reason.title or reason.meaning} (rule {reason.rule_id})")
+    yield from _say(5, reason.message)
+    if reason.source:
+        yield from _say(5, f"Source: {reason.source}")
+    for fact in reason.facts:
+        yield from _fact(fact, at)
+    if reason.would_hold_when:
+        yield from _say(5, f"Would hold when: {reason.would_hold_when[0]}" + _stop(reason.would_hold_when))
+        for i, sentence in enumerate(reason.would_hold_when[1:], 2):
+            yield from _say(9, sentence + ("." if i == len(reason.would_hold_when) else ";"))
+    if reason.advice:
+        yield from _say(5, f"What to do: {reason.advice}")
+
+
+def _override(override: OverrideNote, at: Moment) -> Iterator[str]:
+    yield f"Overridden: the rules alone say {override.before}"
+    yield from _say(5, f"{override.author} ({override.author_role}): {override.reason}")
+    yield from _say(5, f"override {override.override_id}; it lifted")
+    for reason in override.lifted:
+        yield from _reason(reason, at)
+
+
+def _stop(sentences: tuple[str, ...]) -> str:
+    return "." if len(sentences) == 1 else ";"
+
+
+def _fact(fact: FactNote, at: Moment) -> Iterator[str]:
+    if fact.value is None:
+        yield from _say(5, f"{fact.name} was not set")
+        return
+    said = f"{fact.name} = {fact.value or '(empty)'} ({'final' if fact.final else 'interim'}"
+    said += f", confidence {fact.confidence:g})" if fact.confidence is not None else ")"
+    if fact.set_by is None or fact.set_at is None:
+        said += f", set at journal offset {fact.offset}, which the journal at hand does not show"
+    else:
+        said += f", set by {fact.set_by} at {_short(fact.set_at, at)}"
+    yield from _say(5, said + (", on the words:" if fact.words else ""))
+    for words in fact.words:
+        yield from _say(9, _words(words, at), hang=2)
+
+
+def _words(words: Words, at: Moment) -> str:
+    if words.text is None or words.said_at is None:
+        return f"segment {words.segment_id}, whose words are not in the journal at hand"
+    quoted = f'"{words.text}"' if words.text else "(withdrawn)" if words.status == "WITHDRAWN" else "(no words)"
+    return (
+        f"{quoted} ({words.speaker.lower()}, {_short(words.said_at, at)}, {words.status.lower()}, "
+        f"segment {words.segment_id})"
+    )
+
+
+def _permit(e: Explanation) -> Iterator[str]:
+    if not e.rests_on:
+        return
+    yield ""
+    yield "It rests on"
+    for fact in e.rests_on:
+        if fact.value is not None:
+            yield from _fact(fact, e.at)
+    unset = [fact.name for fact in e.rests_on if fact.value is None]
+    if unset:
+        yield from _say(5, "not set, and to stay so: " + ", ".join(unset))
+    if e.obligations:
+        yield "With it the agent must"
+        for obligation in e.obligations:
+            yield from _say(5, obligation)
+    if e.grant:
+        yield from _grant(e.grant)
+
+
+def _grant(grant: GrantNote) -> Iterator[str]:
+    yield "Grant"
+    yield from _say(5, f"{grant.grant_id}, {'single use' if grant.single_use else 'not single use'}")
+    claims = ", ".join(f"{name} = {value}" for name, value in grant.claims.items())
+    yield from _say(5, f"claims: {claims}" if claims else "its claims can't be read")
+
+
+def _identity(e: Explanation) -> Iterator[str]:
+    yield from _say(0, f"Decision {e.decision_id} on request {e.request_id}")
+    yield from _say(0, f"Journal  partition {e.partition}, offset {e.offset}")
+    yield from _say(0, f"Policy   {_policy(e.policy)}", hang=9)
+    limits = f", at most {e.max_tokens} tokens" if e.max_tokens is not None else ""
+    limits += f", prompt scope {', '.join(e.prompt_scope)}" if e.prompt_scope else ""
+    yield from _say(0, f"Speech   mode {e.speech_mode}{limits}")
+
+
+def _policy(policy: PolicyNote) -> str:
+    if not policy.version:
+        return "none in force"
+    found = f"{policy.version}, sha256 {policy.digest}"
+    if policy.revision is not None and policy.since is not None:
+        found += f", revision {policy.revision}, approved by {policy.approved_by}, in force since {told(policy.since)}"
+    return found
+
+
+def _comparison(found: Comparison) -> Iterator[str]:
+    if found.identical and found.signature_compared:
+        yield "Rederived: identical"
+    elif found.identical:
+        yield "Rederived: identical but for the grant's signature and key id, which were NOT compared:"
+        yield "  the key at hand (MANDATE_SIGNING_KEY_PATH) did not sign this grant."
+    else:
+        yield from _say(0, f"Rederived: DIFFERENT. {found.difference}", hang=2)
+    yield f"  recorded  sha256 {found.recorded_sha256}"
+    yield f"  journal   sha256 {found.derived_sha256 or '(no such decision)'}"
+
+
+def _short(moment: Moment, beside: Moment) -> str:
+    """A time beside another: the date only where it differs."""
+    if moment.utc[:10] != beside.utc[:10]:
+        return told(moment)
+    local = ", ".join(at[11:19] for at in moment.local.values())
+    return f"{moment.utc[11:19]}Z" + (f" ({local} local)" if local else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _say(indent: int, text: str, hang: int = 2) -> Iterator[str]:
+    """Text in lines; control characters of what people said do not reach the terminal."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    margin = " " * indent
+    yield from wrap(
+        clean, WIDTH, initial_indent=margin, subsequent_indent=margin + " " * hang, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
