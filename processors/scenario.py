@@ -64,6 +64,7 @@ def _begin(scenario: Scenario, bundle: Bundle, court: Court) -> Tale:
 def _play(scenario: Scenario, tale: Tale) -> list[Finding]:
     teller = Teller(tale, scenario.file, scenario.beginnings)
     teller.run(scenario.given, scenario.line)
+    tale.given_end = len(tale.told)
     findings: list[Finding] = []
     for part in scenario.parts:
         findings += _play_part(scenario, tale, teller, part)

@@ -142,14 +142,14 @@ def _decisions(look: Look, answers: list[Decision], value: Any) -> list[Finding]
 # --- waiting
 def _terms(field: str) -> Callable[[Look, list[Decision], Any], list[Finding]]:
     def check(look: Look, answers: list[Decision], value: Any) -> list[Finding]:
-        first = next((answer for answer in answers if answer.defer), None)
-        if first is None or first.defer is None:
+        waited = [answer for answer in answers if answer.defer]
+        if not waited:
             return came(look, f"{look.word}: {field}", value, "it never waited")
-        there = getattr(first.defer, field)
+        there = getattr(waited[-1].defer, field)
         if value in (None, "none"):
             return came(look, f"{look.word}: {field}", "none", "none" if there is None else iso(there))
         try:
-            wanted = moment(value, first.at)
+            wanted = moment(value, waited[0].at)
         except ValueError as error:
             raise look.bad(str(error)) from error
         return came(look, f"{look.word}: {field}", iso(wanted), "none" if there is None else iso(there))
@@ -173,7 +173,8 @@ def _on_deadline(look: Look, answers: list[Decision], value: Any) -> list[Findin
 # --- grants
 def _grant(look: Look, answers: list[Decision], value: Any) -> list[Finding]:
     look.one_of(["none", "gone", *_STATUS.values()], value)
-    return came(look, f"{look.word}: grant", value, _grant_status(look))
+    because = tuple(f"revoked: {revocation.message} ({revocation.code})" for revocation in _revocations(look))
+    return came(look, f"{look.word}: grant", value, _grant_status(look), because)
 
 
 def _grant_status(look: Look) -> str:

@@ -130,7 +130,7 @@ def _explain(error: ValidationError, content: Any, name: str) -> BadScenario:
     place = ".".join(str(part) for part in path) or "the file"
     where = f"{name}:{line_of(content, path)}"
     if first["type"] == "extra_forbidden":
-        return BadScenario(where, f"{place}: unknown key; allowed here: {', '.join(_allowed(path))}")
+        return BadScenario(where, f"unknown key {path[-1]!r}; allowed here: {', '.join(_allowed(path))}")
     if path == ("group",):
         return BadScenario(where, f"group is one of {', '.join(get_args(Group))}")
     return BadScenario(where, f"{place}: {first['msg']}")

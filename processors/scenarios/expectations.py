@@ -39,17 +39,20 @@ def check(tale: Tale, items: Seq, file: str) -> list[Finding]:
         for word, expected in item.items():
             if word not in ("lead", "conversation"):
                 look = Look(tale, word, plain(expected), lead, conversation, f"{file}:{item.lines[word]}")
-                findings += _check_word(look)
+                findings += _check_word(look, is_default_lead="lead" not in item)
     return findings
 
 
-def _check_word(look: Look) -> list[Finding]:
+def _check_word(look: Look, *, is_default_lead: bool) -> list[Finding]:
     word = WORDS.get(look.word)
     if word is not None:
         if look.lead != FIRST_LEAD and not any(told.entry.lead_id == look.lead for told in look.tale.told):
             raise look.bad(f"nothing happened to a lead {look.lead!r}")
         return word.check(look)
-    if look.word in look.tale.requests():
+    request = look.tale.requests().get(look.word)
+    if request is not None:
+        if not is_default_lead and request.lead_id != look.lead:
+            raise look.bad(f"it was asked about {request.lead_id}, not about {look.lead}")
         return check_answer(look)
     raise BadScenario(look.where, f"{look.word!r} is neither a word nor a request that was asked; {_words(look.tale)}")
 

@@ -6,10 +6,16 @@ from typing import Any
 from processors.scenarios.moments import moment
 from processors.scenarios.source import plain
 from processors.scenarios.tale import FIRST_CONVERSATION, FIRST_LEAD, Tale
-from processors.scenarios.words import CONTROLS, Step, Word
+from processors.scenarios.words import CONTROLS, WORDS, Step, Word
 from schemas.avro_files import definition
 from schemas.jsonio import iso
 from schemas.records import AgentOutcome, Decision, MessageEvent, MessageEventType, Signal, TranscriptSegment
+
+
+def controls_of(word: str) -> tuple[str, ...]:
+    """What a step with this word may also say: a conversation only where the record has one."""
+    fields = {field["name"] for field in definition(WORDS[word].record.__name__)["fields"]}
+    return tuple(key for key in CONTROLS if key != "conversation" or "conversation_id" in fields)
 
 
 def lead_of(step: Step) -> str:

@@ -15,9 +15,9 @@ def broken(tale: Tale) -> Iterator[str]:
         answers = [d for d in tale.decisions(request_id) if not _is_conflict(d)]
         state = tale.state(request.lead_id)
         waits = any(d.request.request_id == request_id for d in (state.deferrals if state else ()))
-        yield from (f"request {request_id}: {problem}" for problem in _problems(answers, waits))
+        yield from (f"request {request_id}: {problem}" for problem in problems(answers, waits=waits))
     for decision in tale.of(Decision):
-        yield from (f"a decision on {decision.request_id}: {problem}" for problem in _faults(decision))
+        yield from (f"a decision on {decision.request_id}: {problem}" for problem in faults(decision))
     yield from replay(tale)
 
 
@@ -26,7 +26,8 @@ def _is_conflict(decision: Decision) -> bool:
     return any(r.code is ReasonCode.REQUEST_CONFLICT for c in decision.criteria for r in c.reasons)
 
 
-def _problems(answers: list[Decision], waits: bool) -> Iterator[str]:
+def problems(answers: list[Decision], *, waits: bool) -> Iterator[str]:
+    """What is wrong with all answers to one request. waits: it is among the lead's deferrals now."""
     final = [answer for answer in answers if answer.verdict is not Verdict.DEFER]
     if not answers:
         yield "it was never answered"
@@ -38,7 +39,8 @@ def _problems(answers: list[Decision], waits: bool) -> Iterator[str]:
         yield "it waited under more than one defer_id"
 
 
-def _faults(decision: Decision) -> Iterator[str]:
+def faults(decision: Decision) -> Iterator[str]:
+    """What is wrong with one decision on its own."""
     if [criterion.name for criterion in decision.criteria] != list(CriterionName):
         yield "not all three criteria are reported"
     if decision.verdict is Verdict.PERMIT:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from processors.scenarios.fields import conversation_of, lead_of, resolve
+from processors.scenarios.fields import controls_of, conversation_of, lead_of, resolve
 from processors.scenarios.moments import duration, moment
 from processors.scenarios.source import BadScenario, Seq, plain, read
 from processors.scenarios.tale import Tale
@@ -41,7 +41,7 @@ class Teller:
                 raise error if isinstance(error, BadScenario) else step.bad(_first_line(error)) from error
 
     def _carry_out(self, step: Step) -> None:
-        special = _SPECIAL.get(step.word)
+        special = SPECIAL.get(step.word)
         if special is not None:
             special(self, step)
             return
@@ -113,9 +113,13 @@ class Teller:
         self._tale.tell(activation, at)
 
 
-_SPECIAL: dict[str, Callable[[Teller, Step], None]] = {
+SPECIAL: dict[str, Callable[[Teller, Step], None]] = {
     "beginning": Teller._begin, "wait": Teller._wait, "at": Teller._at, "repeat": Teller._repeat,
     "confirms": Teller._confirms, "policy": Teller._policy,
+}  # fmt: skip
+_SPECIAL_CONTROLS: dict[str, tuple[str, ...]] = {
+    "beginning": ("lead", "conversation"), "confirms": ("lead", "conversation"), "repeat": ("after",),
+    "policy": ("as", "after"), "wait": (), "at": (),
 }  # fmt: skip
 _SPECIAL_SCALAR = {"beginning": "name", "wait": "for", "at": "moment", "repeat": "of", "confirms": "signals"}
 
@@ -130,7 +134,7 @@ def _shipped() -> dict[str, Any]:
 def _read_step(item: Any, where: str, beginnings: Mapping[str, Any]) -> Step:
     if isinstance(item, str):
         return Step("beginning", {"name": item}, {}, where)
-    all_words = [*WORDS, *_SPECIAL]
+    all_words = [*WORDS, *SPECIAL]
     found = [key for key in item if key not in CONTROLS] if isinstance(item, dict) else []
     if len(found) != 1 or found[0] not in all_words:
         unknown = next((key for key in found if key not in all_words), None)
@@ -151,10 +155,14 @@ def _read_step(item: Any, where: str, beginnings: Mapping[str, Any]) -> Step:
 
 
 def _checked(step: Step) -> Step:
-    """Words that are no record have one key."""
-    key = _SPECIAL_SCALAR.get(step.word)
-    if key is not None and set(step.given) != {key}:
-        raise step.bad(f"give it only {key}")
+    """Refuses what the word does not take. Words that are no record have one key."""
+    allowed = _SPECIAL_CONTROLS[step.word] if step.word in SPECIAL else controls_of(step.word)
+    for key in step.controls:
+        if key not in allowed:
+            raise step.bad(f"it takes no {key!r}")
+    only = _SPECIAL_SCALAR.get(step.word)
+    if only is not None and set(step.given) != {only}:
+        raise step.bad(f"give it only {only}")
     if step.word == "confirms" and not isinstance(step.given["signals"], list):
         step.given["signals"] = [step.given["signals"]]
     return step

@@ -53,6 +53,7 @@ class Tale:
         self.named: dict[str, Record] = {}
         self.begun: set[tuple[str, str, str]] = set()
         self.conversations: dict[str, str] = {}
+        self.given_end = 0
         self.round_start = 0
         self._ticks = ticks
         self._rows = MemoryRows()

@@ -28,13 +28,16 @@ MAX_LINES = 60
 def tell(name: str, where: str, findings: Iterable[Finding], tale: Tale | None, zone_name: str = "UTC") -> str:
     """The report of one failed scenario."""
     lines = [f"FAILED  {name}", f"  {where}"]
+    told_before: tuple[str, ...] = ()
     for finding in findings:
         lines += [
             f"  {finding.where}  {finding.what}",
             f"    expected  {finding.expected}",
             f"    came      {finding.came}",
         ]
-        lines += [f"    {'because ' if not i else '        '}  {reason}" for i, reason in enumerate(finding.because)]
+        if finding.because != told_before:
+            lines += [f"    {'because ' if not i else '        '}  {line}" for i, line in enumerate(finding.because)]
+        told_before = finding.because
     if tale is not None:
         timeline = list(_timeline(tale, zone_name))
         lines.append(f"  what happened ({zone_name}):")
@@ -44,12 +47,13 @@ def tell(name: str, where: str, findings: Iterable[Finding], tale: Tale | None, 
 
 
 def _timeline(tale: Tale, zone_name: str) -> Iterator[str]:
-    for told in tale.told:
+    for index, told in enumerate(tale.told):
         outputs = [_output(output.value) for output in told.outputs if not is_heartbeat(output.value)]
-        shown = [text for text in outputs if text]
+        shown = [text for text in outputs if text and index >= tale.given_end]
         if isinstance(told.entry.body, Tick) and not shown:
             continue
-        yield f"    {_clock(told.entry.at, zone_name)}  {_entry(told)}"
+        given = "(given) " if index < tale.given_end else ""
+        yield f"    {_clock(told.entry.at, zone_name)}  {given}{_entry(told)}"
         yield from (f"    {' ' * 17}  -> {text}" for text in shown)
 
 
@@ -65,8 +69,13 @@ def _entry(told: Told) -> str:
         return f"policy {body.version}, revision {body.revision}"
     if isinstance(body, Tick):
         return "time passes"
-    fields = [f"{value}" for name in _TELLING if (value := getattr(body, name, None))]
+    fields = [value if isinstance(value, str) else ", ".join(value) for name in _TELLING if (value := _get(body, name))]
     return f"{told.entry.lead_id}: {told.entry.kind.lower()} {' '.join(fields)}"
+
+
+def _get(body: Record, name: str) -> str | tuple[str, ...] | None:
+    found: str | tuple[str, ...] | None = getattr(body, name, None)
+    return found
 
 
 def _output(value: Record) -> str:
