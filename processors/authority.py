@@ -7,11 +7,12 @@ from hashlib import sha256
 from typing import Any
 
 import jwt
+import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from schemas.records import PolicyActivation
+from schemas.records import HumanIntervention, PolicyActivation
 
 ISSUER = "mandate"
 AUDIENCE = "mandate-enforcers"
@@ -19,6 +20,11 @@ AUDIENCE = "mandate-enforcers"
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def unbase64url(text: str) -> bytes:
+    """Bytes of unpadded base64url; ValueError when it is none."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
@@ -49,6 +55,16 @@ class Signer:
 def approval(digest: str, revision: int) -> bytes:
     """What an approver signs. The revision is in it: an old bundle can't be brought back under a new number."""
     return f"{revision}:{digest}".encode()
+
+
+def override_text(intervention: HumanIntervention) -> bytes:
+    """What the author of an override, or of its withdrawal, signs: the intervention without the signature."""
+    parts = (
+        intervention.intervention_id, intervention.lead_id, intervention.type, intervention.author,
+        intervention.author_role, intervention.request_id or "", intervention.override_id or "",
+        "" if intervention.until is None else str(intervention.until), intervention.reason,
+    )  # fmt: skip
+    return rfc8785.dumps(list(parts))
 
 
 def approved(activation: PolicyActivation, approvers: Mapping[str, Ed25519PublicKey]) -> bool:

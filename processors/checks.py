@@ -1,36 +1,29 @@
 """What each kind of check in a policy bundle means: one small function a kind.
 
 A check looks at a hearing and answers None when it holds, or a `Failure`: its own code where it knows better than
-the rule, and what may cure it.
+the rule, and what may cure it. Checks of contact (hours, attempts, consent) stand in `processors.contact_checks`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from processors import timing
-from processors.hearing import Hearing
+from processors import conditions
+from processors.contact_checks import attempts, calling_hours, consent, contactable, retries
+from processors.hearing import FAILED, Failure, Hearing
 from processors.lead import SECOND
 from processors.policy import (
+    AnsweredByCheck,
+    Condition,
     FactAbsent,
     FactCondition,
     FactIn,
     FactNotIn,
     FactPresent,
     IntentConfirmed,
+    ObligationMet,
     WithinAuthority,
 )
-from schemas.records import ReasonCode, TimeUs, Verdict
-
-
-class Failure(NamedTuple):
-    """Why a check does not hold. None in a field means: as the rule says."""
-
-    code: ReasonCode | None = None
-    verdict: Verdict | None = None
-    not_before: TimeUs | None = None
-
-
-FAILED = Failure()
+from schemas.records import AnsweredBy, Fact, ReasonCode, SpeechMode
 
 
 def fact_in(hearing: Hearing, check: FactIn) -> Failure | None:
@@ -54,13 +47,40 @@ def fact_present(hearing: Hearing, check: FactPresent) -> Failure | None:
 
 def intent_confirmed(hearing: Hearing, check: IntentConfirmed) -> Failure | None:
     fact = hearing.read(f"intent.{check.intent}")
+    if fact is not None and fact.value == "confirmed" and fact.final:
+        return Failure(code=ReasonCode.STALE_FACT) if _is_stale(hearing, check.intent, fact) else None
+    if hearing.read(f"conflict.{check.intent}"):
+        return Failure(code=ReasonCode.CONFLICTING_FACTS)
     if fact is None or fact.value in ("withdrawn", "paused"):
         return FAILED
-    if fact.value == "confirmed" and fact.final:
-        return None
+    if hearing.read(f"late.{check.intent}"):
+        return Failure(code=ReasonCode.LATE_EVIDENCE)
     needed = hearing.law.intent_threshold(check.intent).min_confidence
     is_low = fact.confidence is not None and fact.confidence < needed
     return Failure(code=ReasonCode.LOW_CONFIDENCE if is_low else ReasonCode.INTERIM_ONLY)
+
+
+def _is_stale(hearing: Hearing, intent: str, fact: Fact) -> bool:
+    valid_s = hearing.law.bundle.signals.valid_for_s.get(intent)
+    return valid_s is not None and fact.at + valid_s * SECOND <= hearing.now
+
+
+def answered_by(hearing: Hearing, check: AnsweredByCheck) -> Failure | None:
+    found = hearing.value("conversation.answered_by")
+    if found in ("", AnsweredBy.UNKNOWN):
+        # Neither a person nor a machine by guess: the rule says what is conservative for its actions.
+        return None if check.unknown == "holds" else Failure(code=ReasonCode.MISSING_FACT)
+    return None if found == check.who else FAILED
+
+
+def obligation_met(hearing: Hearing, check: ObligationMet) -> Failure | None:
+    if check.jurisdictions and not set(hearing.value("lead.jurisdictions").split(",")) & set(check.jurisdictions):
+        return None
+    return None if hearing.value(f"obligation.{check.obligation}") == "fulfilled" else FAILED
+
+
+def condition(hearing: Hearing, check: Condition) -> Failure | None:
+    return None if conditions.holds(hearing, check) else FAILED
 
 
 def action_in_role(hearing: Hearing, _: object) -> Failure | None:
@@ -74,6 +94,46 @@ def channel_in_role(hearing: Hearing, _: object) -> Failure | None:
 def tool_in_role(hearing: Hearing, _: object) -> Failure | None:
     tool = hearing.request.tool
     return None if tool is None or tool in hearing.role.tools else FAILED
+
+
+def prompt_in_scope(hearing: Hearing, _: object) -> Failure | None:
+    scope = hearing.request.prompt_scope
+    return None if scope is None or scope in hearing.role.prompt_scope else FAILED
+
+
+def tokens_in_limit(hearing: Hearing, _: object) -> Failure | None:
+    wanted = hearing.request.max_tokens
+    if wanted is None:
+        return None
+    if wanted < 1:
+        return Failure(code=ReasonCode.PARAMETER_INVALID)
+    limits = [hearing.role.max_tokens, hearing.law.mode(mode).max_tokens if (mode := _mode(hearing)) else None]
+    return FAILED if any(limit is not None and wanted > limit for limit in limits) else None
+
+
+def wording(hearing: Hearing, _: object) -> Failure | None:
+    text = hearing.request.text
+    if not text:
+        return None
+    # Without a conversation nobody is spoken to yet; what is barred in the widest mode is barred everywhere.
+    barred = hearing.law.barred_wording(text, _mode(hearing) or SpeechMode.OPEN)
+    return Failure(detail=f"class {barred}") if barred else None
+
+
+def mode_allows(hearing: Hearing, _: object) -> Failure | None:
+    if hearing.request.conversation_id is None:
+        return None
+    if hearing.read(f"barred.{hearing.action.kind}"):
+        return FAILED
+    uses_tool = hearing.request.tool is not None and hearing.action.kind not in ("record", "end")
+    mode = _mode(hearing) if uses_tool else None
+    return FAILED if mode is not None and not hearing.law.mode(mode).tools else None
+
+
+def _mode(hearing: Hearing) -> SpeechMode | None:
+    """Speech mode of the request's conversation; None outside of one."""
+    found = hearing.value("speech_mode") if hearing.request.conversation_id is not None else ""
+    return SpeechMode(found) if found else None
 
 
 def fields_in_role(hearing: Hearing, _: object) -> Failure | None:
@@ -114,35 +174,17 @@ def conversation_live(hearing: Hearing, _: object) -> Failure | None:
     return None if hearing.value("conversation.phase") == "answered" else FAILED
 
 
-def calling_hours(hearing: Hearing, _: object) -> Failure | None:
-    contact = hearing.law.bundle.contact
-    zones = [timing.zone(name) for name in hearing.value("lead.time_zones").split(",") if name]
-    rules = timing.rules_of(contact, hearing.value("lead.jurisdictions").split(","))
-    known = [place for place in zones if place is not None]
-    if not known or len(known) < len(zones):
-        return Failure(code=ReasonCode.MISSING_FACT)
-    opens = timing.next_allowed(hearing.now, known, rules)
-    if opens == hearing.now:
-        return None
-    return Failure(not_before=opens) if opens else Failure(verdict=Verdict.BLOCK)
-
-
-def attempts(hearing: Hearing, _: object) -> Failure | None:
-    contact = hearing.law.bundle.contact
-    hearing.read("contact.attempts")
-    rules = timing.rules_of(contact, hearing.value("lead.jurisdictions").split(","))
-    calls = [a for a in hearing.attempts if a.channel == hearing.request.channel]
-    allowed = timing.attempt_allowed_at(hearing.now, calls, rules, contact.min_gap_s)
-    if allowed == hearing.now:
-        return None
-    gap_only = timing.attempt_allowed_at(hearing.now, calls, (), contact.min_gap_s) == allowed
-    return Failure(code=ReasonCode.MIN_GAP if gap_only else None, not_before=allowed)
-
-
 def floor_free(hearing: Hearing, _: object) -> Failure | None:
     if not hearing.action.takes_floor:
         return None
     return None if hearing.value("floor") in ("", hearing.request.agent_id) else FAILED
+
+
+def turn_free(hearing: Hearing, _: object) -> Failure | None:
+    """The agent who had the lead before must be silent before another speaks."""
+    if not hearing.action.takes_floor:
+        return None
+    return None if hearing.value("conversation.outgoing") in ("", hearing.request.agent_id) else FAILED
 
 
 def effect_free(hearing: Hearing, _: object) -> Failure | None:
@@ -153,20 +195,12 @@ def effect_free(hearing: Hearing, _: object) -> Failure | None:
 
 
 def effect_not_refused(hearing: Hearing, _: object) -> Failure | None:
-    return FAILED if hearing.value(f"refused.{hearing.action.effect}") else None
+    fact = hearing.read(f"refused.{hearing.action.effect}")
+    return Failure(not_before=fact.until, detail=f"by {fact.value}") if fact else None
 
 
 def not_suspended(hearing: Hearing, _: object) -> Failure | None:
     return FAILED if hearing.value(f"suspended.{hearing.request.action}") else None
-
-
-def consent(hearing: Hearing, _: object) -> Failure | None:
-    contact = hearing.law.bundle.contact
-    channel = hearing.request.channel
-    if channel not in contact.consent:
-        return None
-    given = hearing.value(f"consent.{channel.lower()}.{contact.consent_purpose}")
-    return None if given in contact.consent[channel] else FAILED
 
 
 def in_time(hearing: Hearing, _: object) -> Failure | None:
@@ -180,9 +214,11 @@ def in_time(hearing: Hearing, _: object) -> Failure | None:
 CHECKS: dict[str, Callable[[Hearing, Any], Failure | None]] = {
     check.__name__: check
     for check in (
-        fact_in, fact_not_in, fact_absent, fact_present, intent_confirmed, action_in_role, channel_in_role,
-        tool_in_role, fields_in_role, within_authority, stage_reached, conversation_live, calling_hours, attempts,
-        floor_free, effect_free, effect_not_refused, not_suspended, consent, in_time,
+        fact_in, fact_not_in, fact_absent, fact_present, intent_confirmed, answered_by, obligation_met,
+        condition,
+        action_in_role, channel_in_role, tool_in_role, prompt_in_scope, tokens_in_limit, wording, mode_allows,
+        fields_in_role, within_authority, stage_reached, conversation_live, calling_hours, attempts, retries,
+        contactable, floor_free, turn_free, effect_free, effect_not_refused, not_suspended, consent, in_time,
     )
 }  # fmt: skip
 """Every kind of check by its name in a bundle."""

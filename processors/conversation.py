@@ -6,9 +6,9 @@ or late: each has one outcome, and none needs an event before it.
 
 from collections.abc import Callable
 
-from processors import grants, requests
+from processors import grants, requests, sequence
 from processors.draft import Draft
-from processors.transcript import heard
+from processors.lead import MAX_LEGS
 from schemas.records import (
     AnsweredBy,
     Attempt,
@@ -18,11 +18,7 @@ from schemas.records import (
     Conversation,
     ConversationId,
     DirectiveType,
-    MessageEvent,
-    MessageEventType,
     ReasonCode,
-    Segment,
-    SegmentStatus,
     Speaker,
 )
 
@@ -34,8 +30,9 @@ def on_call_event(draft: Draft, event: CallEvent) -> None:
     conversation = _touch(draft, event)
     if conversation.ended_at is not None:
         return  # Late events of an ended call change nothing; the journal keeps them.
+    is_overtaken = sequence.follow(draft, event, conversation.conversation_id)
     handler = _HANDLERS.get(event.type)
-    if handler is not None:
+    if handler is not None and not (is_overtaken and event.type in _SWITCHES):
         handler(draft, event, conversation)
 
 
@@ -49,39 +46,60 @@ def _touch(draft: Draft, event: CallEvent) -> Conversation:
             started_at=draft.now, last_activity_at=draft.now, barge_ins=0,
         )  # fmt: skip
         draft.add("conversations", known)
-        draft.set_fact("conversation.live", conversation_id)
-        _count_attempt(draft, conversation_id, Channel.VOICE)
+        count_attempt(draft, conversation_id, Channel.VOICE)
+        _go_live(draft, event, conversation_id)
     elif known.ended_at is None:
         draft.update_conversation(conversation_id, last_activity_at=draft.now)
-    return known
+    _note_leg(draft, event, conversation_id)
+    return draft.conversation(conversation_id) or known
 
 
-def _count_attempt(draft: Draft, conversation_id: ConversationId, channel: Channel) -> None:
+def _go_live(draft: Draft, event: CallEvent, conversation_id: ConversationId) -> None:
+    """The call is the lead's live one; a second call beside it is held until the first is over."""
+    if not draft.value("conversation.live"):
+        draft.set_fact("conversation.live", conversation_id)
+        return
+    draft.direct(
+        DirectiveType.HOLD, ReasonCode.CALL_IN_PROGRESS, "Another call with this lead is in progress: hold or end.",
+        conversation_id=conversation_id, agent_id=event.agent_id,
+    )  # fmt: skip
+
+
+def _note_leg(draft: Draft, event: CallEvent, conversation_id: ConversationId) -> None:
+    conversation = draft.conversation(conversation_id)
+    if conversation is None or conversation.ended_at is not None or not event.leg_id:
+        return
+    if event.leg_id not in conversation.legs and len(conversation.legs) < MAX_LEGS:
+        draft.update_conversation(conversation_id, legs=(*conversation.legs, event.leg_id))
+
+
+def count_attempt(draft: Draft, conversation_id: ConversationId, channel: Channel) -> None:
     """Counts a contact attempt and uses up the grant to make it."""
     grants.use_shown(draft, "contact", channel, conversation_id)
     attempt = Attempt(conversation_id=conversation_id, channel=channel, at=draft.now, outcome="initiated")
     draft.add("attempts", attempt)
+    draft.set_fact("contact.last_at", str(draft.now))
     draft.set_fact("contact.attempts", str(int(draft.value("contact.attempts") or 0) + 1))
 
 
-def _advance(draft: Draft, conversation: Conversation, phase: str) -> None:
+def advance(draft: Draft, conversation: Conversation, phase: str) -> None:
     conversation_id = conversation.conversation_id
     if PHASES.index(phase) > PHASES.index(draft.value("conversation.phase", conversation_id)):
         draft.set_fact("conversation.phase", phase, conversation_id=conversation_id)
 
 
 def _initiated(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
-    _advance(draft, conversation, "initiated")
+    advance(draft, conversation, "initiated")
     if event.agent_id and not conversation.agent_id:
         draft.update_conversation(conversation.conversation_id, agent_id=event.agent_id)
 
 
 def _ringing(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
-    _advance(draft, conversation, "ringing")
+    advance(draft, conversation, "ringing")
 
 
 def _answered(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
-    _advance(draft, conversation, "answered")
+    advance(draft, conversation, "answered")
     if conversation.answered_at is None:
         draft.update_conversation(conversation.conversation_id, answered_at=draft.now)
         _outcome(draft, conversation, "answered")
@@ -93,6 +111,7 @@ def _machine(draft: Draft, event: CallEvent, conversation: Conversation) -> None
     if found is not AnsweredBy.UNKNOWN or not draft.value("conversation.answered_by", conversation.conversation_id):
         draft.set_fact("conversation.answered_by", found, conversation_id=conversation.conversation_id)
     if found in (AnsweredBy.MACHINE, AnsweredBy.FAX):
+        draft.set_fact("conversation.voicemail", "yes", conversation_id=conversation.conversation_id)
         _unreach(draft, conversation.conversation_id)
 
 
@@ -105,15 +124,24 @@ def _unreach(draft: Draft, conversation_id: ConversationId) -> None:
 
 
 def _speech_started(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
+    _speaks(draft, conversation, event.speaker)
+    _release(draft, conversation.conversation_id, "conversation.silence")
+
+
+def _speaks(draft: Draft, conversation: Conversation, speaker: Speaker) -> None:
+    """A turn begins when another than the last speaker starts to speak."""
     conversation_id = conversation.conversation_id
-    draft.set_fact("conversation.speaker", event.speaker, conversation_id=conversation_id)
-    _release(draft, conversation_id, "conversation.silence")
+    if draft.value("conversation.speaker", conversation_id) != speaker:
+        draft.update_conversation(conversation_id, turn=conversation.turn + 1)
+    draft.set_fact("conversation.speaker", speaker, conversation_id=conversation_id)
 
 
 def _speech_stopped(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
     # A stop of somebody who is not the one speaking says nothing about the turn.
     if draft.value("conversation.speaker", conversation.conversation_id) == event.speaker:
         draft.drop_fact("conversation.speaker", conversation.conversation_id)
+    if event.speaker is not Speaker.LEAD:
+        draft.drop_fact("conversation.outgoing", conversation.conversation_id)
     if event.speaker is Speaker.LEAD:
         _release(draft, conversation.conversation_id, "conversation.barged_in")
 
@@ -130,7 +158,8 @@ def _release(draft: Draft, conversation_id: ConversationId, fact: str) -> None:
 def _barge_in(draft: Draft, event: CallEvent, conversation: Conversation) -> None:
     conversation_id = conversation.conversation_id
     draft.update_conversation(conversation_id, barge_ins=conversation.barge_ins + 1)
-    draft.set_fact("conversation.speaker", Speaker.LEAD, conversation_id=conversation_id)
+    _speaks(draft, conversation, Speaker.LEAD)
+    draft.drop_fact("conversation.outgoing", conversation_id)
     draft.set_fact("conversation.barged_in", "yes", conversation_id=conversation_id)
     draft.drop_fact("conversation.silence", conversation_id)
     draft.direct(
@@ -146,6 +175,7 @@ def _silence(draft: Draft, event: CallEvent, conversation: Conversation) -> None
     draft.set_fact("conversation.silence", "yes", conversation_id=conversation.conversation_id)
     draft.drop_fact("conversation.speaker", conversation.conversation_id)
     release_floor(draft)
+    draft.drop_fact("conversation.outgoing", conversation.conversation_id)
     draft.direct(
         DirectiveType.PAUSE, ReasonCode.CALL_NOT_LIVE, "The line is silent: check that the lead is still there.",
         conversation_id=conversation.conversation_id,
@@ -188,17 +218,18 @@ def end_conversation(draft: Draft, conversation: Conversation, outcome: str) -> 
     """Ends a conversation for good: nobody speaks, the floor is free, waiting requests about it end."""
     conversation_id = conversation.conversation_id
     grants.use_shown(draft, "conversation_end", conversation.channel, conversation_id)
-    _advance(draft, conversation, "ended")
+    advance(draft, conversation, "ended")
     draft.update_conversation(conversation_id, ended_at=draft.now)
     _outcome(draft, conversation, outcome)
-    for name in ("speaker", "silence", "barged_in", "hold", "transfer", "disengaged"):
-        draft.drop_fact(f"conversation.{name}", conversation_id)
     live = [c for c in draft.get("conversations") if c.ended_at is None and c.channel is Channel.VOICE]
-    if live:
-        draft.set_fact("conversation.live", live[-1].conversation_id)
-    else:
+    if not live:
         draft.drop_fact("conversation.live")
         release_floor(draft)
+    elif draft.value("conversation.live") == conversation_id:
+        # The next call, if there is one, may go on now.
+        draft.set_fact("conversation.live", live[0].conversation_id)
+    for name in _PASSING:
+        draft.drop_fact(name, conversation_id)
     for deferral in draft.get("deferrals"):
         if deferral.request.conversation_id == conversation_id:
             requests.end_for_conversation(draft, deferral)
@@ -215,10 +246,31 @@ def _outcome(draft: Draft, conversation: Conversation, outcome: str) -> None:
 
 
 def release_floor(draft: Draft) -> None:
-    """Nobody has the lead now."""
-    if draft.get("floor") is not None:
-        draft.put("floor", None)
-        draft.drop_fact("floor")
+    """Nobody has the lead now. Who gave it up and still speaks must end before another begins."""
+    floor = draft.get("floor")
+    if floor is None:
+        return
+    live = draft.value("conversation.live")
+    if live and draft.value("conversation.speaker", ConversationId(live)) == Speaker.AGENT:
+        draft.set_fact("conversation.outgoing", floor.agent_id, conversation_id=ConversationId(live))
+    draft.put("floor", None)
+    draft.drop_fact("floor")
+
+
+_PASSING = (
+    "conversation.speaker", "conversation.silence", "conversation.barged_in", "conversation.hold",
+    "conversation.transfer", "conversation.disengaged", "conversation.outgoing", "conversation.gap",
+    "conversation.stop_phrase", "execution.locked",
+)  # fmt: skip
+"""Facts that end with their conversation."""
+
+_SWITCHES = frozenset(
+    {
+        CallEventType.SPEECH_STARTED, CallEventType.SPEECH_STOPPED, CallEventType.BARGE_IN, CallEventType.SILENCE,
+        CallEventType.HOLD, CallEventType.UNHOLD, CallEventType.TRANSFER_STARTED, CallEventType.TRANSFER_FAILED,
+    }
+)  # fmt: skip
+"""Events that a later one of the same provider undoes: one that was overtaken says nothing any more."""
 
 
 _HANDLERS: dict[CallEventType, Callable[[Draft, CallEvent, Conversation], None]] = {
@@ -242,28 +294,3 @@ _HANDLERS: dict[CallEventType, Callable[[Draft, CallEvent, Conversation], None]]
     CallEventType.BUYER_DISENGAGED: _buyer_left,
 }
 """DTMF and UNKNOWN move the conversation's clock and nothing else."""
-
-
-def on_message_event(draft: Draft, event: MessageEvent) -> None:
-    """Folds one message event. A message of the lead counts as final words in an answered conversation."""
-    conversation_id = event.conversation_id
-    conversation = draft.conversation(conversation_id)
-    if conversation is None:
-        conversation = Conversation(
-            conversation_id=conversation_id, channel=event.channel, provider=event.provider, agent_id=event.agent_id,
-            started_at=draft.now, last_activity_at=draft.now, barge_ins=0,
-        )  # fmt: skip
-        draft.add("conversations", conversation)
-    elif conversation.ended_at is None:
-        draft.update_conversation(conversation_id, last_activity_at=draft.now)
-    if event.type is MessageEventType.SENT:
-        _count_attempt(draft, conversation_id, event.channel)
-        _advance(draft, conversation, "initiated")
-    elif event.type is MessageEventType.RECEIVED:
-        _advance(draft, conversation, "answered")
-        draft.set_fact("contact.reached", "yes")
-        segment = Segment(
-            segment_id=event.message_id, conversation_id=conversation_id, status=SegmentStatus.FINAL, text=event.text,
-            confidence=None, speaker=Speaker.LEAD, offset=draft.position.offset, at=draft.now,
-        )  # fmt: skip
-        heard(draft, segment)

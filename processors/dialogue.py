@@ -3,9 +3,13 @@
 Both are derived from the facts within the entry that changes them. A mode restrains; no mode permits an action.
 """
 
+from typing import get_args
+
 from processors.draft import Draft
+from processors.policy import ActionKind
 from schemas.records import Channel, ConversationId, DirectiveType, Fact, ReasonCode, SpeechMode
 
+KINDS: tuple[str, ...] = get_args(ActionKind)
 _WIDTH = tuple(SpeechMode)
 """Modes from the widest to the narrowest, as the schema lists them."""
 
@@ -33,15 +37,31 @@ def derive_speech_modes(draft: Draft) -> None:
     for conversation in draft.get("conversations"):
         conversation_id = conversation.conversation_id
         mode = _mode(draft, conversation_id, conversation.channel)
+        _bar_kinds(draft, conversation_id, mode)
         if draft.value("speech_mode", conversation_id) != mode:
             had_none = not draft.value("speech_mode", conversation_id)
             draft.set_fact("speech_mode", mode, conversation_id=conversation_id)
             if had_none and mode is SpeechMode.SILENT:
                 continue
             draft.direct(
-                DirectiveType.SPEECH_MODE, _why(draft, mode), f"Speech mode is now {mode}.",
+                DirectiveType.SPEECH_MODE, _why(draft, mode, conversation_id), f"Speech mode is now {mode}.",
                 conversation_id=conversation_id, speech_mode=mode,
+                max_tokens=draft.law.mode(mode).max_tokens if draft.law else 0,
             )  # fmt: skip
+
+
+def _bar_kinds(draft: Draft, conversation_id: ConversationId, mode: SpeechMode) -> None:
+    """Facts `barred.<kind>` say what the mode of an answered conversation leaves no room for.
+
+    A grant rests on the fact of its own kind, so that a change of mode revokes just what it bars.
+    """
+    is_answered = draft.value("conversation.phase", conversation_id) == "answered"
+    allowed = draft.law.mode(mode).kinds if draft.law and is_answered else KINDS
+    for kind in KINDS:
+        if kind in allowed:
+            draft.drop_fact(f"barred.{kind}", conversation_id)
+        else:
+            draft.set_fact(f"barred.{kind}", mode, conversation_id=conversation_id)
 
 
 def speech_mode_of(draft: Draft, conversation_id: ConversationId | None) -> SpeechMode:
@@ -58,20 +78,48 @@ def _mode(draft: Draft, conversation_id: ConversationId, channel: Channel) -> Sp
     if draft.value("conversation.transfer", conversation_id) == "started":
         return SpeechMode.TRANSFER_ONLY
     modes = [draft.law.mode_of_case(case.cause) for case in draft.get("cases")] if draft.law else []
-    if draft.value("conversation.disengaged", conversation_id):
+    if any(draft.value(name, conversation_id) for name in _NEUTRAL) or _is_second_call(draft, conversation_id, channel):
         modes.append(SpeechMode.NEUTRAL_HOLDING)
     if draft.value("stage") != "closing" or draft.value("objection.open"):
         modes.append(SpeechMode.NO_COMMITMENT)
     return max(modes, key=_WIDTH.index, default=SpeechMode.OPEN)
 
 
-def _why(draft: Draft, mode: SpeechMode) -> ReasonCode:
+_NEUTRAL = ("conversation.disengaged", "execution.locked")
+
+
+def _is_second_call(draft: Draft, conversation_id: ConversationId, channel: Channel) -> bool:
+    """Another call with the lead is in progress and came first."""
+    return channel is Channel.VOICE and draft.value("conversation.live") not in ("", conversation_id)
+
+
+def _why(draft: Draft, mode: SpeechMode, conversation_id: ConversationId) -> ReasonCode:
     if draft.value("do_not_contact"):
         return ReasonCode.OPT_OUT
     if draft.value("paused"):
         return ReasonCode.PAUSED_BY_HUMAN
+    if mode is SpeechMode.NEUTRAL_HOLDING and draft.value("execution.locked", conversation_id):
+        return ReasonCode.EXECUTION_LOCKED
     if mode is SpeechMode.NEUTRAL_HOLDING and draft.get("cases"):
         return ReasonCode.CASE_OPEN
     if mode is SpeechMode.NO_COMMITMENT and draft.value("objection.open"):
         return ReasonCode.OBJECTION_OPEN
     return ReasonCode.CALL_NOT_LIVE if mode is SpeechMode.SILENT else ReasonCode.FACT_CHANGED
+
+
+# --- obligations
+def obligation_reported(draft: Draft, obligation: str, conversation_id: ConversationId | None) -> None:
+    """An agent reports that it met an obligation: fulfilled when the transcript shows it, or need not."""
+    name = f"obligation.{obligation}"
+    heard = draft.value(name, conversation_id) in ("heard", "fulfilled")
+    needs = draft.law is not None and draft.law.needs_confirmation(obligation)
+    draft.set_fact(name, "fulfilled" if heard or not needs else "reported", conversation_id=conversation_id)
+
+
+def obligation_heard(draft: Draft, obligation: str, conversation_id: ConversationId, segment_id: str) -> None:
+    """An agent's final words meet an obligation: fulfilled when the agent reports it too."""
+    name = f"obligation.{obligation}"
+    known = draft.value(name, conversation_id)
+    if known != "fulfilled":
+        value = "fulfilled" if known == "reported" else "heard"
+        draft.set_fact(name, value, conversation_id=conversation_id, evidence=(segment_id,))

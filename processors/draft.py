@@ -4,6 +4,7 @@ A draft lives inside one call of `fold.step` and never leaves it. It notes which
 waiting requests that rest on them can be looked at again, and it collects the outputs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -41,6 +42,14 @@ class Output(msgspec.Struct, frozen=True):
     value: Record
 
 
+_LISTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("permissions", "grant_id", lambda item: str(item.status)),
+    ("deferrals", "defer_id", lambda item: "WAITING"),
+    ("overrides", "override_id", lambda item: str(item.status)),
+)
+"""Lists of the row whose items have a life of their own: field, id, and what their transitions say."""
+
+
 class Draft:
     """A lead's row being changed by one entry."""
 
@@ -60,6 +69,7 @@ class Draft:
         self.dirty: set[str] = set()
         """Facts changed since `take_dirty` was last called."""
         self._before: dict[str, Fact | None] = {}
+        self._ended: dict[tuple[str, str], str] = {}
 
     # --- fields of the row
     def get(self, field: str) -> Any:
@@ -73,6 +83,10 @@ class Draft:
     def add(self, field: str, item: Any) -> None:
         """Appends to a list field of the row."""
         self.fields[field] = (*self.get(field), item)
+
+    def note_end(self, field: str, item_id: str, how: str) -> None:
+        """What became of a listed thing that leaves the row."""
+        self._ended[field, item_id] = how
 
     # --- facts
     def value(self, name: str, conversation_id: ConversationId | None = None) -> str:
@@ -93,22 +107,26 @@ class Draft:
         final: bool = True,
         confidence: float | None = None,
         evidence: tuple[str, ...] = (),
+        until: TimeUs | None = None,
     ) -> None:
-        """Sets a fact; nothing happens when value, finality and evidence are as they were."""
+        """Sets a fact; nothing happens when value, finality, evidence and end are as they were."""
         stored, value = scoped(name, conversation_id), str(value)
         old = self.facts.get(stored)
-        if old and (old.value, old.final, old.evidence) == (value, final, evidence):
+        if old and (old.value, old.final, old.evidence, old.until) == (value, final, evidence, until):
             return
         version = old.version + 1 if old else 1
         new = Fact(
             value=value, version=version, offset=self.position.offset, at=self.now, final=final,
-            confidence=confidence, evidence=evidence,
+            confidence=confidence, evidence=evidence, until=until,
         )  # fmt: skip
         self._change(stored, old, new)
 
     def drop_fact(self, name: str, conversation_id: ConversationId | None = None) -> None:
         """Removes a fact; nothing happens when it is not set. Set again, it starts at version 1 with a new offset."""
-        stored = scoped(name, conversation_id)
+        self.drop_stored(scoped(name, conversation_id))
+
+    def drop_stored(self, stored: str) -> None:
+        """Removes a fact by its stored name."""
         old = self.facts.get(stored)
         if old is not None:
             self._change(stored, old, None)
@@ -146,12 +164,14 @@ class Draft:
         conversation_id: ConversationId | None = None,
         agent_id: AgentId | None = None,
         speech_mode: SpeechMode | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         """Orders agents to do something."""
         directive_id = self.derive("directive", kind, conversation_id or "", agent_id or "", speech_mode or "")
         directive = Directive(
             directive_id=directive_id, lead_id=self.base.lead_id, conversation_id=conversation_id, agent_id=agent_id,
             type=kind, speech_mode=speech_mode, code=code, message=message, position=self.position, at=self.now,
+            max_tokens=max_tokens,
         )  # fmt: skip
         self.emit(directive_id, directive)
 
@@ -177,22 +197,31 @@ class Draft:
         return bool(self.fields) or self.facts is not self.base.facts
 
     def transitions(self) -> list[Output]:
-        """One record for each fact whose value, finality or presence differs from before the entry."""
+        """One record for each fact and each listed thing (grant, waiting request, override) that is not as before."""
         found = []
         for name in self._before:
             old, new = self._before[name], self.facts.get(name)
             if old is not new:
-                transition_id = self.derive("transition", name)
-                found.append(Output(transition_id, self.base.lead_id, self._transition(transition_id, name, old, new)))
+                found.append(self._transition(name, old.value if old else "", new.value if new else "", new or old))
+        for field, id_field, status in _LISTED:
+            if field in self.fields:
+                before = {getattr(item, id_field): status(item) for item in getattr(self.base, field)}
+                after = {getattr(item, id_field): status(item) for item in self.fields[field]}
+                for item_id in dict.fromkeys((*before, *after)):
+                    was = before.get(item_id, "")
+                    is_now = after.get(item_id) or self._ended.get((field, item_id), "")
+                    if was != is_now:
+                        found.append(self._transition(f"{field}/{item_id}", was, is_now, None))
         return found
 
-    def _transition(self, transition_id: str, name: str, old: Fact | None, new: Fact | None) -> Transition:
-        return Transition(
-            transition_id=transition_id, lead_id=self.base.lead_id, fact=name, old_value=old.value if old else "",
-            new_value=new.value if new else "", version=new.version if new else old.version if old else 0,
-            final=new.final if new else True, cause_kind=self.entry.kind, cause_id=self.cause_id,
-            position=self.position, at=self.now,
+    def _transition(self, name: str, old_value: str, new_value: str, fact: Fact | None) -> Output:
+        transition_id = self.derive("transition", name)
+        transition = Transition(
+            transition_id=transition_id, lead_id=self.base.lead_id, fact=name, old_value=old_value,
+            new_value=new_value, version=fact.version if fact else 0, final=fact.final if fact and new_value else True,
+            cause_kind=self.entry.kind, cause_id=self.cause_id, position=self.position, at=self.now,
         )  # fmt: skip
+        return Output(transition_id, self.base.lead_id, transition)
 
     def freeze(self) -> LeadState:
         """The row after the entry: the same object when nothing changed."""

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 import msgspec
 
 from processors.draft import Draft
+from processors.facts import CONVERSATION, is_named
 from processors.lead import SECOND
 from processors.policy import Trigger
 from schemas.records import (
+    AgentRequest,
     CaseStatus,
     ConversationId,
     Deferral,
@@ -19,6 +21,7 @@ from schemas.records import (
     OpenCase,
     ReasonCode,
     SignalType,
+    Verdict,
 )
 
 DEFER_CASE_S = 3600
@@ -37,6 +40,30 @@ def open_for_codes(draft: Draft, codes: Iterable[ReasonCode], conversation_id: C
         trigger = draft.law.trigger_of_code(code) if draft.law else None
         if trigger is not None:
             _open_trigger(draft, trigger, conversation_id)
+
+
+def open_for_repeats(draft: Draft, request: AgentRequest) -> None:
+    """Opens the case of an action that was blocked so often in a time."""
+    for trigger in draft.law.repeated_triggers if draft.law else ():
+        assert trigger.repeated is not None
+        since = draft.now - trigger.repeated.within_s * SECOND
+        blocks = [
+            judged
+            for judged in draft.get("judged")
+            if judged.action == request.action and judged.verdict is Verdict.BLOCK and judged.at > since
+        ]
+        if len(blocks) >= trigger.repeated.blocks:
+            _open_trigger(draft, trigger, request.conversation_id)
+
+
+def open_for_facts(draft: Draft, dirty: set[str]) -> None:
+    """Opens the cases that changed facts call for."""
+    for name in sorted(dirty) if draft.law else ():
+        fact = draft.facts.get(name)
+        assert draft.law is not None
+        for trigger in draft.law.triggers_of_fact(name, fact.value) if fact else ():
+            conversation_id = name.partition("/")[2] if name.startswith(CONVERSATION) else ""
+            _open_trigger(draft, trigger, ConversationId(conversation_id) or None)
 
 
 def open_for_defer(draft: Draft, deferral: Deferral) -> None:
@@ -66,21 +93,41 @@ def _open(
     _publish(draft, case, None)
 
 
-def change(draft: Draft, case_id: str, status: CaseStatus, author: str | None) -> None:
-    """A case is acknowledged, resolved or expired. A resolved case is closed and frees what it suspended."""
+def change(draft: Draft, case_id: str, status: CaseStatus, author: str | None) -> bool:
+    """A case is acknowledged, resolved or expired; False when there is no such case.
+
+    A resolved case is closed and frees what it suspended, with the facts that opened it. An expired case may still be
+    resolved; an acknowledgement after its deadline does not make it young again.
+    """
     case = next((case for case in draft.get("cases") if case.case_id == case_id), None)
     if case is None:
-        return
+        return False
+    if case.status is CaseStatus.EXPIRED and status is CaseStatus.ACKNOWLEDGED:
+        status = CaseStatus.EXPIRED
     changed = msgspec.structs.replace(case, status=status)
     cases = tuple(changed if other.case_id == case_id else other for other in draft.get("cases"))
     if status is CaseStatus.RESOLVED:
         draft.put("cases", tuple(other for other in cases if other.case_id != case_id))
         draft.drop_fact(f"case.{case.cause}")
+        _forget_causes(draft, case)
     else:
         draft.put("cases", cases)
         draft.set_fact(f"case.{case.cause}", status)
     _suspend(draft)
     _publish(draft, changed, author)
+    return True
+
+
+def _forget_causes(draft: Draft, case: OpenCase) -> None:
+    """What a person has dealt with opens no case again and locks nothing."""
+    trigger = draft.law.trigger_of_cause(case.cause) if draft.law else None
+    for condition in trigger.facts if trigger else ():
+        for name in [n for n in draft.facts if is_named(n, condition.fact)]:
+            if draft.facts[name].value in condition.values:
+                draft.drop_stored(name)
+    for name in [n for n in draft.facts if n.startswith("execution.locked/")]:
+        if draft.facts[name].value == case.cause:
+            draft.drop_stored(name)
 
 
 def expire_due(draft: Draft) -> None:

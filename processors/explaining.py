@@ -160,7 +160,7 @@ class _Author:
         reasons = [reason for c in self.decision.criteria for reason in c.reasons]
         if self.law is None or any(reason.rule_id.startswith("built-in-") for reason in reasons):
             return ()  # answered without asking the rules
-        rules = self.law.rules_for(self.decision.action, self.decision.role)
+        rules = self.law.rules_for(self.decision.action, self.decision.role, self.decision.at)
         return tuple(rule.id for rule in rules if rule.criterion == criterion and rule.id not in failed)
 
     def _reason(self, reason: Reason) -> ReasonNote:
@@ -168,9 +168,16 @@ class _Author:
         meaning, advice = self.texts.get(reason.code, ("A code without a text.", ""))
         return ReasonNote(
             code=reason.code.value, meaning=meaning, advice=advice, rule_id=reason.rule_id,
-            title=rule.title if rule else None, source=rule.source if rule else "", message=reason.message,
+            title=rule.title if rule else None, source=self._source(rule), message=reason.message,
             facts=tuple(map(self._fact, reason.facts)), would_hold_when=self._would_hold(reason, rule),
         )  # fmt: skip
+
+    def _source(self, rule: Rule | None) -> str:
+        """A rule's source; where that is a regulation of the bundle, the regulation's own."""
+        if rule is None or self.law is None:
+            return ""
+        row = self.law.bundle.regulations.get(rule.source)
+        return f"{row.title}: {row.source} ({row.note})" if row else rule.source
 
     def _would_hold(self, reason: Reason, rule: Rule | None) -> tuple[str, ...]:
         if rule is None or self.law is None:

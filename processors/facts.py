@@ -48,6 +48,7 @@ FACTS: tuple[FactKind, ...] = (
         "intent.*", ("indicated", "confirmed", "paused", "withdrawn"), "signals",
         "what the buyer means; confirmed only above threshold on final words", "none",
     ),
+    FactKind("late.*", _YES, "signals", "a signal about this intent came too late, or by a wrong clock", "none did"),
     FactKind("conflict.*", _YES, "signals", "signals about this intent contradict each other", "they do not"),
     FactKind(
         "objection.about.*", ("raised", "addressed", "resolved", "reopened"), "signals", "one objection, by subject",
@@ -71,6 +72,7 @@ FACTS: tuple[FactKind, ...] = (
     FactKind("conversation.answered_by", tuple(AnsweredBy), "calls", "what machine detection found"),
     FactKind("conversation.voicemail", _YES, "calls", "a machine answered", "not detected"),
     FactKind("conversation.speaker", (), "calls", "who speaks", "nobody"),
+    FactKind("conversation.outgoing", (), "grants", "agent that gave up the lead and still speaks", "nobody"),
     FactKind("conversation.silence", _YES, "calls", "silent for longer than the policy's limit", "not silent"),
     FactKind("conversation.barged_in", _YES, "calls", "the lead cut in and still speaks", "did not"),
     FactKind("conversation.hold", _YES, "calls", "the call is on hold", "not on hold"),
@@ -100,6 +102,12 @@ def kind_of(name: str) -> FactKind | None:
     return next(
         (kind for prefix, kind in _FAMILIES.items() if name.startswith(prefix) and len(name) > len(prefix)), None
     )
+
+
+def is_named(stored_name: str, name: str) -> bool:
+    """Is a stored fact the one, or of the family, that a policy names?"""
+    plain = stored_name.partition("/")[0] if stored_name.startswith(CONVERSATION) else stored_name
+    return plain == name or (name.endswith(".*") and plain.startswith(name[:-1]))
 
 
 def scoped(name: str, conversation_id: ConversationId | None) -> str:

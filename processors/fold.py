@@ -11,9 +11,12 @@ from processors import (
     conversation,
     crm,
     dialogue,
+    escalation,
     grants,
     interventions,
+    messages,
     outcomes,
+    refusals,
     requests,
     signals,
     timers,
@@ -54,7 +57,7 @@ class Change(NamedTuple):
 _HANDLERS: dict[EntryKind, Callable[[Draft, Any], None]] = {
     EntryKind.CALL: conversation.on_call_event,
     EntryKind.TRANSCRIPT: transcript.on_segment,
-    EntryKind.MESSAGE: conversation.on_message_event,
+    EntryKind.MESSAGE: messages.on_message_event,
     EntryKind.SIGNAL: signals.on_signal,
     EntryKind.CRM: crm.on_crm_event,
     EntryKind.REQUEST: requests.hear,
@@ -79,6 +82,7 @@ def step(state: LeadState | None, entry: JournalEntry, position: Position, court
     if due is not None and due <= draft.now:
         timers.fire(draft)
         _settle(draft)
+    grants.revoke_cut_off(draft)
     if _is_new(draft):
         handler = _HANDLERS.get(entry.kind)
         if handler is not None:
@@ -113,6 +117,8 @@ def _settle(draft: Draft) -> None:
         dialogue.derive_stage(draft)
         dialogue.derive_speech_modes(draft)
         dirty = draft.take_dirty()
+        escalation.open_for_facts(draft, dirty)
+        refusals.lift_by_facts(draft, dirty)
         grants.revoke_changed(draft, dirty)
         requests.judge_again(draft, dirty)
     raise AssertionError(f"facts of lead {draft.base.lead_id} did not settle in {MAX_ROUNDS} rounds")

@@ -56,6 +56,7 @@ def sign_grant(draft: Draft, request: AgentRequest, action: Action, grant_id: Gr
         "one": action.single_use,
         "epoch": draft.get("epoch"),
         "pol": draft.law.digest if draft.law else "",
+        "rev": draft.law.revision if draft.law else 0,
         "obl": list(action.obligations),
     }
     return draft.court.signer.sign(claims)
@@ -71,6 +72,7 @@ def permission_of(
         conversation_id=request.conversation_id, single_use=action.single_use, issued_at=draft.now,
         expires_at=(draft.now // SECOND + action.grant_ttl_s) * SECOND, obligations=action.obligations,
         read_set=tuple(draft.ref(fact.name) for fact in read_set), status=PermissionStatus.GRANTED,
+        policy=draft.law.digest if draft.law else "",
     )  # fmt: skip
 
 
@@ -91,6 +93,18 @@ def end(draft: Draft, permission: Permission, status: PermissionStatus | None) -
     draft.put("permissions", tuple(kept))
     if not any(other.effect == permission.effect for other in in_force(draft)):
         draft.drop_fact(f"pending.{permission.effect}")
+
+
+def report(draft: Draft, permission: Permission) -> None:
+    """Its outcome is known. A single-use permission is remembered as used, so that a second use is seen."""
+    end(draft, permission, PermissionStatus.USED)
+    draft.put(
+        "permissions",
+        tuple(
+            msgspec.structs.replace(p, reported=True) if p.grant_id == permission.grant_id else p
+            for p in draft.get("permissions")
+        ),
+    )
 
 
 def use_shown(draft: Draft, shown_by: str, channel: Channel, conversation_id: ConversationId | None) -> None:
@@ -120,6 +134,10 @@ def _why(changed: tuple[FactRef, ...]) -> ReasonCode:
         return ReasonCode.OPT_OUT
     if "paused" in names:
         return ReasonCode.STOPPED_BY_HUMAN
+    if any(name.startswith("override.") for name in names):
+        return ReasonCode.OVERRIDE_WITHDRAWN
+    if any(name.startswith("execution.locked/") for name in names):
+        return ReasonCode.EXECUTION_LOCKED
     if any(fact.name.startswith("conversation.phase/") and fact.value == "ended" for fact in changed):
         return ReasonCode.CONVERSATION_ENDED
     if any(fact.name.startswith("intent.") and fact.value != "confirmed" for fact in changed):
@@ -139,6 +157,16 @@ def revoke(
         at=draft.now,
     )  # fmt: skip
     draft.emit(revocation_id, revocation, key=f"{RevocationScope.GRANT}:{permission.grant_id}")
+
+
+def revoke_cut_off(draft: Draft) -> None:
+    """Revokes what agents, roles and policies hold that the policy in force cuts off."""
+    if draft.law is None or not draft.law.cuts_off:
+        return
+    cut = draft.law.bundle.cut_off
+    for permission in in_force(draft):
+        if permission.agent_id in cut.agents or permission.role in cut.roles or permission.policy in cut.policies:
+            revoke(draft, permission, ReasonCode.CUT_OFF, "The policy in force cuts its holder off.")
 
 
 def cut_off(draft: Draft, code: ReasonCode, message: str, fact: str) -> None:

@@ -17,6 +17,33 @@ from schemas.records import (
 )
 
 
+class Situation(NamedTuple):
+    """A lead as it stands when a request is judged.
+
+    attempts: to reach the lead. facts: all its facts by stored name. law: None = no policy is in force.
+    """
+
+    facts: dict[str, Fact]
+    attempts: tuple[Attempt, ...]
+    now: TimeUs
+    law: Law | None
+
+
+class Failure(NamedTuple):
+    """Why a check does not hold. None in a field means: as the rule says.
+
+    not_before: time from which it may hold. detail: what the rule's message can't know.
+    """
+
+    code: ReasonCode | None = None
+    verdict: Verdict | None = None
+    not_before: TimeUs | None = None
+    detail: str = ""
+
+
+FAILED = Failure()
+
+
 class Finding(NamedTuple):
     """What a rule holds against a request.
 
@@ -29,24 +56,22 @@ class Finding(NamedTuple):
     facts: tuple[FactRef, ...]
     resume_when: tuple[str, ...] = ()
     not_before: TimeUs | None = None
+    detail: str = ""
 
 
 class Hearing:
     """A request with the state it is judged on. Facts are read through it, so that the read set is complete."""
 
-    def __init__(
-        self, request: AgentRequest, attempts: tuple[Attempt, ...], facts: dict[str, Fact], now: TimeUs, law: Law,
-        first_heard_at: TimeUs,
-    ) -> None:  # fmt: skip
+    def __init__(self, request: AgentRequest, situation: Situation, law: Law, first_heard_at: TimeUs) -> None:
         self.request = request
-        self.attempts = attempts
-        self.now = now
+        self.attempts = situation.attempts
+        self.now = situation.now
         self.law = law
         self.first_heard_at = first_heard_at
         self.action: Action = law.bundle.actions[request.action]
         self.role: Role = law.bundle.roles[request.role]
         self.read_set: dict[str, FactRef] = {}
-        self._facts = facts
+        self._facts = situation.facts
         self._read_by_rule: list[FactRef] = []
 
     def read(self, name: str) -> Fact | None:

@@ -7,17 +7,15 @@ BLOCK; a rule that errs can only restrain.
 from typing import NamedTuple
 
 from processors.checks import CHECKS
-from processors.hearing import Finding, Hearing
+from processors.hearing import Finding, Hearing, Situation
 from processors.law import Law
 from processors.policy import Rule
 from schemas.records import (
     AgentRequest,
-    Attempt,
     Criterion,
     CriterionName,
     DeferEnd,
     DeferTerms,
-    Fact,
     FactRef,
     Reason,
     ReasonCode,
@@ -26,18 +24,31 @@ from schemas.records import (
 )
 
 _SEVERITY = {Verdict.PERMIT: 0, Verdict.DEFER: 1, Verdict.BLOCK: 2}
+SYSTEM_ROLE = "mandate"
+"""The role in which Mandate itself acts; nobody else may ask in it."""
+
+
+class Binding(NamedTuple):
+    """A no of policy that binds the effect. until: None = as long as the rule says from now."""
+
+    rule: Rule
+    code: ReasonCode
+    until: TimeUs | None
 
 
 class Judgement(NamedTuple):
     """A verdict with everything that it rests on.
 
-    wait: terms of a DEFER, without its id.
+    wait: terms of a DEFER, without its id. lifted: reasons that an override took away; before: the verdict with them.
     """
 
     verdict: Verdict
     criteria: tuple[Criterion, ...]
     read_set: tuple[FactRef, ...]
     wait: DeferTerms | None = None
+    lifted: tuple[Reason, ...] = ()
+    before: Verdict = Verdict.PERMIT
+    binding: tuple[Binding, ...] = ()
 
     @property
     def codes(self) -> set[ReasonCode]:
@@ -45,9 +56,13 @@ class Judgement(NamedTuple):
         return {reason.code for criterion in self.criteria for reason in criterion.reasons}
 
 
-def refuse(criterion: CriterionName, code: ReasonCode, message: str, facts: tuple[FactRef, ...] = ()) -> Judgement:
+def refuse(
+    criterion: CriterionName, code: ReasonCode, message: str, facts: tuple[FactRef, ...] = (),
+    until: TimeUs | None = None,
+) -> Judgement:  # fmt: skip
     """A BLOCK for a reason that needs no rule of the bundle."""
-    reason = Reason(code=code, rule_id=f"built-in-{code.lower().replace('_', '-')}", message=message, facts=facts)
+    rule_id = f"built-in-{code.lower().replace('_', '-')}"
+    reason = Reason(code=code, rule_id=rule_id, message=message, facts=facts, until=until)
     criteria = tuple(
         Criterion(
             name=name,
@@ -60,43 +75,73 @@ def refuse(criterion: CriterionName, code: ReasonCode, message: str, facts: tupl
 
 
 def judge(
-    request: AgentRequest, attempts: tuple[Attempt, ...], facts: dict[str, Fact], now: TimeUs, law: Law | None,
-    first_heard_at: TimeUs, defer_deadline: TimeUs | None = None,
+    request: AgentRequest, situation: Situation, first_heard_at: TimeUs, defer_deadline: TimeUs | None = None,
+    overridden: str | None = None,
 ) -> Judgement:  # fmt: skip
-    """Judges a request on a state at a time.
+    """Judges a request on a situation.
 
-    attempts: to reach the lead; facts: its facts, both as they stand now. defer_deadline: of a request that
-    waits already; it is never moved.
+    defer_deadline: of a request that waits already; it is never moved. overridden: fact of a person's override of
+    exactly this request; it takes away what the policy marks as overridable and nothing else.
     """
-    if law is None:
-        return refuse(CriterionName.GOVERNANCE, ReasonCode.NO_POLICY, "No approved policy is in force.")
-    if request.action not in law.bundle.actions:
-        return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ACTION, f"The policy knows no action {request.action!r}.")
-    if request.role not in law.bundle.roles or request.role == "mandate":
-        return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ROLE, f"The policy knows no role {request.role!r}.")
-    hearing = Hearing(request, attempts, facts, now, law, first_heard_at)
+    law = situation.law
+    refusal = _refused_at_the_door(request, law)
+    if refusal is not None or law is None:
+        return refusal or refuse(CriterionName.GOVERNANCE, ReasonCode.NO_POLICY, "No approved policy is in force.")
+    hearing = Hearing(request, situation, law, first_heard_at)
     findings = [
-        finding for rule in law.rules_for(request.action, request.role) if (finding := _ask(hearing, rule)) is not None
+        finding
+        for rule in law.rules_for(request.action, request.role, situation.now)
+        if (finding := _ask(hearing, rule)) is not None
     ]
-    return _conclude(hearing, findings, defer_deadline)
+    if overridden is None:
+        return _conclude(hearing, findings, defer_deadline)
+    return _overridden(hearing, findings, defer_deadline, overridden)
+
+
+def _refused_at_the_door(request: AgentRequest, law: Law | None) -> Judgement | None:
+    if law is None:
+        return None
+    bundle = law.bundle
+    if request.action not in bundle.actions:
+        return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ACTION, f"The policy knows no action {request.action!r}.")
+    if request.role not in bundle.roles or request.role == SYSTEM_ROLE:
+        return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ROLE, f"The policy knows no role {request.role!r}.")
+    if request.agent_id in bundle.cut_off.agents or request.role in bundle.cut_off.roles:
+        return refuse(CriterionName.GOVERNANCE, ReasonCode.CUT_OFF, "The policy cuts this agent or role off.")
+    return None
 
 
 def _ask(hearing: Hearing, rule: Rule) -> Finding | None:
     try:
         failure = CHECKS[rule.check.kind](hearing, rule.check)
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return Finding(rule, Verdict.BLOCK, ReasonCode.RULE_ERROR, hearing.take_read())
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        detail = f"{type(error).__name__}: {error}"[:200]
+        return Finding(rule, Verdict.BLOCK, ReasonCode.RULE_ERROR, hearing.take_read(), detail=detail)
     read = hearing.take_read()
     if failure is None:
         return None
     resume = tuple(reference.name for reference in read) + rule.resume_when
     return Finding(
-        rule, failure.verdict or rule.on_fail, failure.code or rule.code, read, resume, failure.not_before
+        rule, failure.verdict or rule.on_fail, failure.code or rule.code, read, resume, failure.not_before,
+        failure.detail,
     )  # fmt: skip
 
 
+def _overridden(hearing: Hearing, findings: list[Finding], deadline: TimeUs | None, fact: str) -> Judgement:
+    lifted = [finding for finding in findings if finding.rule.overridable and finding.code is not ReasonCode.RULE_ERROR]
+    before = _worst(findings)
+    if lifted:
+        hearing.read(fact)
+    judgement = _conclude(hearing, [finding for finding in findings if finding not in lifted], deadline)
+    return judgement._replace(lifted=tuple(_reason(finding) for finding in lifted), before=before)
+
+
+def _worst(findings: list[Finding]) -> Verdict:
+    return max((finding.verdict for finding in findings), key=_SEVERITY.__getitem__, default=Verdict.PERMIT)
+
+
 def _conclude(hearing: Hearing, findings: list[Finding], defer_deadline: TimeUs | None) -> Judgement:
-    worst = max((finding.verdict for finding in findings), key=_SEVERITY.__getitem__, default=Verdict.PERMIT)
+    worst = _worst(findings)
     wait = None
     if worst is Verdict.DEFER:
         wait = _terms(hearing, findings, defer_deadline)
@@ -104,7 +149,12 @@ def _conclude(hearing: Hearing, findings: list[Finding], defer_deadline: TimeUs 
             # It could not be cured in time: waiting would only end in the same BLOCK.
             findings = [f._replace(verdict=Verdict.BLOCK) if f.not_before else f for f in findings]
             worst, wait = Verdict.BLOCK, None
-    return Judgement(worst, _criteria(findings), tuple(hearing.read_set.values()), wait)
+    binding = tuple(
+        Binding(f.rule, f.code, f.not_before)
+        for f in findings
+        if f.rule.binds_s is not None and f.verdict is Verdict.BLOCK
+    )
+    return Judgement(worst, _criteria(findings), tuple(hearing.read_set.values()), wait, binding=binding)
 
 
 def _terms(hearing: Hearing, findings: list[Finding], defer_deadline: TimeUs | None) -> DeferTerms:
@@ -117,7 +167,7 @@ def _terms(hearing: Hearing, findings: list[Finding], defer_deadline: TimeUs | N
     ends_with = any(finding.rule.on_deadline is DeferEnd.ESCALATE for finding in findings)
     return DeferTerms(
         defer_id="",
-        resume_when=tuple(dict.fromkeys(curing + worsening)),
+        resume_when=tuple(dict.fromkeys([*curing, *worsening, f"override.{hearing.request.action}"])),
         not_before=max((f.not_before for f in findings if f.not_before is not None), default=None),
         deadline=defer_deadline if defer_deadline is not None else min(limits),
         on_deadline=DeferEnd.ESCALATE if ends_with else DeferEnd.BLOCK,
@@ -125,7 +175,7 @@ def _terms(hearing: Hearing, findings: list[Finding], defer_deadline: TimeUs | N
 
 
 # Facts that can end a defer with a BLOCK at once, so that nobody waits in vain.
-_WORSENING = ("do_not_contact", "paused", "conversation.phase/")
+_WORSENING = ("do_not_contact", "paused", "conversation.phase/", "refused.")
 
 
 def _criteria(findings: list[Finding]) -> tuple[Criterion, ...]:
@@ -133,8 +183,11 @@ def _criteria(findings: list[Finding]) -> tuple[Criterion, ...]:
 
 
 def _criterion(name: CriterionName, findings: list[Finding]) -> Criterion:
-    verdict = max((finding.verdict for finding in findings), key=_SEVERITY.__getitem__, default=Verdict.PERMIT)
-    reasons = tuple(
-        Reason(code=f.code, rule_id=f.rule.id, message=f.rule.message, facts=f.facts) for f in findings
-    )  # fmt: skip
-    return Criterion(name=name, verdict=verdict, reasons=reasons)
+    return Criterion(name=name, verdict=_worst(findings), reasons=tuple(_reason(finding) for finding in findings))
+
+
+def _reason(finding: Finding) -> Reason:
+    message = f"{finding.rule.message} ({finding.detail})" if finding.detail else finding.rule.message
+    return Reason(
+        code=finding.code, rule_id=finding.rule.id, message=message, facts=finding.facts, until=finding.not_before
+    )

@@ -1,10 +1,12 @@
 """The policy in force, compiled: indexed so that a request meets only the rules that are about it."""
 
 import re
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
-from processors.policy import Bundle, PolicyError, Rule, Threshold, Trigger, parse_bundle
-from schemas.records import ReasonCode, SignalType, SpeechMode
+from processors.facts import is_named
+from processors.policy import Bundle, Mode, PolicyError, Rule, Threshold, Trigger, parse_bundle
+from schemas.records import ReasonCode, SignalType, SpeechMode, TimeUs
 
 _WORD = re.compile(r"[a-z0-9']+")
 
@@ -14,17 +16,31 @@ def words(text: str) -> str:
     return " " + " ".join(_WORD.findall(text.lower().replace("\u2019", "'"))) + " "
 
 
+def _phrases(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(words(text) for text in texts)
+
+
 class Law:
     """A compiled bundle. Cheap to ask, immutable in effect."""
 
-    def __init__(self, bundle: Bundle, digest: str) -> None:
+    def __init__(self, bundle: Bundle, digest: str, revision: int = 0) -> None:
         self.bundle = bundle
         self.digest = digest
+        self.revision = revision
         self._by_action: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        self._bounds = {rule.id: rule.in_force_between() for rule in bundle.rules}
+        self._dated = {rule_id for rule_id, bounds in self._bounds.items() if bounds != (None, None)}
         self.stage_rank = {stage.name: rank for rank, stage in enumerate(bundle.stages)}
 
-    def rules_for(self, action: str, role: str) -> tuple[Rule, ...]:
-        """Rules about an action asked for in a role, in the bundle's order."""
+    # --- rules
+    def rules_for(self, action: str, role: str, now: TimeUs) -> tuple[Rule, ...]:
+        """Rules about an action asked for in a role that are in force at a time, in the bundle's order."""
+        rules = self._rules_about(action, role)
+        if not self._dated:
+            return rules
+        return tuple(rule for rule in rules if self._counts(rule, now))
+
+    def _rules_about(self, action: str, role: str) -> tuple[Rule, ...]:
         found = self._by_action.get((action, role))
         if found is None:
             found = tuple(
@@ -36,6 +52,22 @@ class Law:
                 self._by_action[action, role] = found
         return found
 
+    def _counts(self, rule: Rule, now: TimeUs) -> bool:
+        since, before = self._bounds[rule.id]
+        return (since is None or since <= now) and (before is None or now < before)
+
+    @cached_property
+    def effects(self) -> frozenset[str]:
+        """Every effect that an action can have."""
+        return frozenset(action.effect for action in self.bundle.actions.values())
+
+    @cached_property
+    def cuts_off(self) -> bool:
+        """Does the bundle cut anybody off?"""
+        cut = self.bundle.cut_off
+        return bool(cut.agents or cut.roles or cut.policies)
+
+    # --- signals
     def threshold(self, signal: SignalType) -> Threshold:
         """What a positive signal of a type takes."""
         return self.bundle.signals.thresholds.get(signal, self.bundle.signals.threshold)
@@ -47,17 +79,30 @@ class Law:
             (self.threshold(signal) for signal, named in signals.intents.items() if named == intent), signals.threshold
         )
 
+    # --- words
     @cached_property
     def _opt_out(self) -> tuple[str, ...]:
-        return tuple(words(phrase) for phrase in self.bundle.phrases.opt_out)
+        return _phrases(self.bundle.phrases.opt_out)
 
     @cached_property
     def _opt_out_keywords(self) -> frozenset[str]:
-        return frozenset(words(word) for word in self.bundle.phrases.opt_out_keywords)
+        return frozenset(_phrases(self.bundle.phrases.opt_out_keywords))
 
     @cached_property
     def _asks_for_human(self) -> tuple[str, ...]:
-        return tuple(words(phrase) for phrase in self.bundle.phrases.asks_for_human)
+        return _phrases(self.bundle.phrases.asks_for_human)
+
+    @cached_property
+    def _stop(self) -> tuple[str, ...]:
+        return _phrases(self.bundle.phrases.stop)
+
+    @cached_property
+    def _wording(self) -> dict[str, tuple[str, ...]]:
+        return {name: _phrases(texts) for name, texts in self.bundle.dialogue.wording.items()}
+
+    @cached_property
+    def _confirming(self) -> dict[str, tuple[str, ...]]:
+        return {name: _phrases(row.confirmed_by) for name, row in self.bundle.obligations.items()}
 
     def is_opt_out(self, text: str) -> bool:
         """Does the text hold an opt-out phrase, or is it an opt-out keyword alone?"""
@@ -69,24 +114,70 @@ class Law:
         said = words(text)
         return any(phrase in said for phrase in self._asks_for_human)
 
+    def calls_a_halt(self, text: str) -> bool:
+        """Does the text hold a stop phrase?"""
+        said = words(text)
+        return any(phrase in said for phrase in self._stop)
+
+    def barred_wording(self, text: str, mode: SpeechMode) -> str | None:
+        """The first class of wording that a mode bars and the text holds."""
+        said = words(text)
+        for name in self.bundle.dialogue.modes[mode].wording_barred:
+            if any(phrase in said for phrase in self._wording[name]):
+                return name
+        return None
+
+    def confirmed_obligations(self, text: str) -> list[str]:
+        """Obligations that these words of an agent fulfil."""
+        said = words(text)
+        return [name for name, phrases in self._confirming.items() if any(phrase in said for phrase in phrases)]
+
+    def needs_confirmation(self, obligation: str) -> bool:
+        """Must the transcript show that an obligation was met, beside the agent's report?"""
+        return bool(self._confirming.get(obligation))
+
+    # --- modes and triggers
+    def mode(self, mode: SpeechMode) -> Mode:
+        """What a speech mode leaves open."""
+        return self.bundle.dialogue.modes[mode]
+
     def trigger_of_signal(self, signal: SignalType) -> Trigger | None:
         """The escalation trigger of a signal."""
         return next((trigger for trigger in self.bundle.triggers if signal in trigger.signals), None)
-
-    def mode_of_case(self, cause: str) -> SpeechMode:
-        """Widest speech mode while a case of this cause is open."""
-        found = next((trigger for trigger in self.bundle.triggers if trigger.cause == cause), None)
-        return found.speech_mode if found else SpeechMode.NEUTRAL_HOLDING
 
     def trigger_of_code(self, code: ReasonCode) -> Trigger | None:
         """The escalation trigger of a reason code in a BLOCK."""
         return next((trigger for trigger in self.bundle.triggers if code in trigger.codes), None)
 
+    def trigger_of_cause(self, cause: str) -> Trigger | None:
+        """The trigger that opens cases of a cause; None for a cause that no trigger names."""
+        return next((trigger for trigger in self.bundle.triggers if trigger.cause == cause), None)
+
+    @cached_property
+    def repeated_triggers(self) -> tuple[Trigger, ...]:
+        """Triggers that count BLOCKs."""
+        return tuple(trigger for trigger in self.bundle.triggers if trigger.repeated)
+
+    def triggers_of_fact(self, stored_name: str, value: str) -> list[Trigger]:
+        """Triggers that a fact's value opens."""
+        return [
+            trigger for name, values, trigger in self._fact_triggers if value in values and is_named(stored_name, name)
+        ]
+
+    @cached_property
+    def _fact_triggers(self) -> tuple[tuple[str, tuple[str, ...], Trigger], ...]:
+        return tuple((c.fact, c.values, trigger) for trigger in self.bundle.triggers for c in trigger.facts)
+
+    def mode_of_case(self, cause: str) -> SpeechMode:
+        """Widest speech mode while a case of this cause is open."""
+        found = self.trigger_of_cause(cause)
+        return found.speech_mode if found else SpeechMode.NEUTRAL_HOLDING
+
 
 @lru_cache(maxsize=16)
-def compile_law(bundle_json: str, digest: str) -> Law:
+def compile_law(bundle_json: str, digest: str, revision: int = 0) -> Law:
     """A law from the activation's text; PolicyError when the text is no bundle or not of that digest."""
     bundle = parse_bundle(bundle_json)
     if bundle.digest() != digest:
         raise PolicyError(f"the bundle's digest is {bundle.digest()}, the activation says {digest}")
-    return Law(bundle, digest)
+    return Law(bundle, digest, revision)

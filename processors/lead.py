@@ -9,12 +9,25 @@ import msgspec
 from schemas.records import Conversation, LeadId, LeadState, Segment, TimeUs
 
 SECOND = 1_000_000
+MANAGED = ("refused.",)
+"""Facts whose end another part of the row brings about."""
 
 MAX_CONVERSATIONS = 8
 MAX_SEGMENTS = 64
 MAX_SEGMENT_TEXT = 240
 MAX_ATTEMPTS = 32
 MAX_JUDGED = 64
+MAX_SIGNALS = 16
+MAX_DEFERRALS = 12
+MAX_GRANTS = 24
+MAX_WAITING_BYTES = 1_500
+"""A request that waits is kept whole; a larger one is answered at once or not at all."""
+MAX_OVERRIDES = 8
+MAX_SUBJECTS = 12
+"""Objections told apart; further ones are kept under one name."""
+MAX_CONSENTS = 32
+MAX_LEGS = 8
+MAX_SCOPES = 4
 MAX_SEEN = 128
 """A producer's repeat is recognised while fewer than this many other events of the lead came between."""
 
@@ -25,8 +38,12 @@ def new_lead(lead_id: LeadId) -> LeadState:
 
 
 def live_conversation(state: LeadState) -> Conversation | None:
-    """The conversation that has not ended, the latest when there are several."""
-    return next((c for c in reversed(state.conversations) if c.ended_at is None), None)
+    """The conversation that has not ended; the call that goes on when there are several, else the latest."""
+    live = state.facts.get("conversation.live")
+    open_ones = [c for c in state.conversations if c.ended_at is None]
+    return next(
+        (c for c in open_ones if live and c.conversation_id == live.value), open_ones[-1] if open_ones else None
+    )
 
 
 def next_due(state: LeadState, call_timeout_s: int) -> TimeUs | None:
@@ -36,6 +53,9 @@ def next_due(state: LeadState, call_timeout_s: int) -> TimeUs | None:
         due.append(deferral.deadline if deferral.not_before is None else min(deferral.not_before, deferral.deadline))
     due += [case.deadline for case in state.cases if case.status != "EXPIRED"]
     due += [refusal.until for refusal in state.refusals if refusal.until is not None]
+    due += [refusal.since for refusal in state.refusals if refusal.since is not None]
+    due += [override.until for override in state.overrides]
+    due += [f.until for n, f in state.facts.items() if f.until is not None and not n.startswith(MANAGED)]
     if state.floor is not None:
         due.append(state.floor.until)
     due += [c.last_activity_at + call_timeout_s * SECOND for c in state.conversations if c.ended_at is None]
@@ -52,7 +72,12 @@ def bounded(state: LeadState) -> LeadState:
         changes["facts"] = {name: fact for name, fact in state.facts.items() if not name.endswith(endings)}
     if len(state.segments) > MAX_SEGMENTS:
         changes["segments"] = _bounded_segments(state)
-    for name, limit in (("attempts", MAX_ATTEMPTS), ("judged", MAX_JUDGED), ("seen", MAX_SEEN)):
+    for name, limit in (
+        ("attempts", MAX_ATTEMPTS),
+        ("judged", MAX_JUDGED),
+        ("seen", MAX_SEEN),
+        ("signals", MAX_SIGNALS),
+    ):
         items = getattr(state, name)
         if len(items) > limit:
             changes[name] = items[-limit:]

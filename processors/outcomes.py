@@ -1,41 +1,66 @@
 """What agents report: the end of an action, and the obligations they fulfilled."""
 
-from processors import grants
+from processors import dialogue, grants, requests, signals
 from processors.conversation import release_floor
 from processors.draft import Draft
-from schemas.records import AgentOutcome, DirectiveType, OutcomeResult, PermissionStatus, ReasonCode
+from schemas.records import AgentOutcome, DirectiveType, OutcomeResult, Permission, PermissionStatus, ReasonCode
 
 
 def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
-    """Folds one outcome. One that no grant covers changes nothing and stops the agent."""
+    """Folds one outcome. One that no grant covers, or that comes again, is recorded and stops the agent."""
+    if outcome.result is OutcomeResult.CANCELLED and _cancel(draft, outcome):
+        return
     permission = next((p for p in draft.get("permissions") if p.grant_id == outcome.grant_id), None)
-    if permission is None or permission.agent_id != outcome.agent_id:
-        _object(draft, outcome, ReasonCode.GRANT_INVALID, "No grant of this agent covers this outcome.")
+    misuse = _misuse(outcome, permission)
+    if misuse is not None:
+        _object(draft, outcome, *misuse)
+    if permission is None or misuse is not None or permission.status is PermissionStatus.REVOKED or permission.reported:
         return
-    if permission.status is PermissionStatus.REVOKED:
-        grants.end(draft, permission, None)
-        if outcome.result is OutcomeResult.DONE:
-            _object(draft, outcome, ReasonCode.GRANT_REVOKED, "This was done under a grant that had been revoked.")
-        return
-    grants.end(draft, permission, None)
+    grants.report(draft, permission)
     action = draft.law.bundle.actions.get(permission.action) if draft.law else None
     if outcome.result is OutcomeResult.DONE:
         _fulfil(draft, outcome, permission.obligations)
         for fact in sorted(action.establishes) if action else ():
             assert action is not None
             draft.set_fact(fact, action.establishes[fact])
+    elif outcome.result is OutcomeResult.DECLINED:
+        signals.decline(draft, permission.effect)
     keeps = action is not None and action.keeps_floor and outcome.result is OutcomeResult.DONE
     if draft.value("floor") == outcome.agent_id and not keeps:
         release_floor(draft)
 
 
+def _cancel(draft: Draft, outcome: AgentOutcome) -> bool:
+    """The agent withdraws a request that waits."""
+    for deferral in draft.get("deferrals"):
+        request = deferral.request
+        if (request.request_id, request.agent_id) == (outcome.request_id, outcome.agent_id):
+            requests.cancel(draft, deferral)
+            return True
+    return False
+
+
+def _misuse(outcome: AgentOutcome, permission: Permission | None) -> tuple[ReasonCode, str] | None:
+    """What is wrong with an outcome: nothing covers it, or it says that an effect took place twice."""
+    if permission is None or permission.agent_id != outcome.agent_id:
+        return ReasonCode.GRANT_INVALID, "No grant of this agent covers this outcome."
+    if outcome.result is not OutcomeResult.DONE:
+        return None
+    if permission.status is PermissionStatus.REVOKED:
+        return ReasonCode.GRANT_REVOKED, "This was done under a grant that had been revoked."
+    if permission.reported and permission.single_use:
+        return ReasonCode.GRANT_REUSED, "This grant allows one effect, and that was reported already."
+    return None
+
+
 def _fulfil(draft: Draft, outcome: AgentOutcome, obligations: tuple[str, ...]) -> None:
     for obligation in outcome.fulfilled:
         if obligation in obligations:
-            draft.set_fact(f"obligation.{obligation}", "fulfilled", conversation_id=outcome.conversation_id)
+            dialogue.obligation_reported(draft, obligation, outcome.conversation_id)
 
 
 def _object(draft: Draft, outcome: AgentOutcome, code: ReasonCode, message: str) -> None:
+    draft.set_fact("grants.misused", str(int(draft.value("grants.misused") or 0) + 1))
     draft.direct(
         DirectiveType.STOP, code, message, conversation_id=outcome.conversation_id, agent_id=outcome.agent_id
     )  # fmt: skip

@@ -219,14 +219,35 @@ class Partition:
         """Takes a policy into force for the entries after it, when it is approved, whole and newer."""
         activation = entry.body
         assert isinstance(activation, PolicyActivation)
-        if any(known.offset >= position.offset for known in self._policies) or not self._acceptable(activation):
+        known = next((p for p in self._policies if p.offset == position.offset), None)
+        if known is not None:
+            # Redelivered: what it gave before it gives again.
+            return self._cut_off(activation, position, entry.at)
+        if any(p.offset > position.offset for p in self._policies) or not self._acceptable(activation):
             return []
         in_force = PolicyInForce(
             offset=position.offset, revision=activation.revision, digest=activation.digest, activation=activation
         )  # fmt: skip
         self._policies = [*self._policies, in_force][-KEPT_POLICIES:]
         self._policy_writes.append((POLICIES_KEY, encode_row(PolicyHistory(policies=tuple(self._policies)))))
-        return []
+        return self._cut_off(activation, position, entry.at)
+
+    def _cut_off(self, activation: PolicyActivation, position: Position, at: TimeUs) -> list[Output]:
+        """Tells enforcers whose grants of earlier revisions are void."""
+        cut = compile_law(activation.bundle, activation.digest, activation.revision).bundle.cut_off
+        subjects = [(RevocationScope.AGENT, name) for name in cut.agents]
+        subjects += [(RevocationScope.ROLE, name) for name in cut.roles]
+        subjects += [(RevocationScope.POLICY, name) for name in cut.policies]
+        found = []
+        for scope, subject in subjects:
+            revocation_id = derive("cut-off", position.partition, position.offset, scope, subject)
+            revocation = Revocation(
+                revocation_id=revocation_id, scope=scope, subject=subject, lead_id=LeadId(""),
+                epoch=activation.revision, code=ReasonCode.CUT_OFF, message="The policy in force cuts it off.",
+                position=position, at=at,
+            )  # fmt: skip
+            found.append(Output(revocation_id, f"{scope}:{subject}", revocation))
+        return found
 
     def _acceptable(self, activation: PolicyActivation) -> bool:
         newest = self._policies[-1].revision if self._policies else -1
@@ -244,6 +265,6 @@ class Partition:
         if found is None:
             return None
         if self._law is None or self._law_from != found.offset:
-            self._law = compile_law(found.activation.bundle, found.digest)
+            self._law = compile_law(found.activation.bundle, found.digest, found.revision)
             self._law_from = found.offset
         return self._law

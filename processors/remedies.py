@@ -1,18 +1,16 @@
-"""What would make a rule hold: sentences derived from the rule's check, its parameters and the state at hand.
+"""What would make a failed rule hold: what its check demands, and what stood in the way at the time.
 
-Nothing here knows a rule by its id. A kind of check without a sentence of its own gets a general one, which shows
-its parameters, or the text of its condition.
+Nothing here knows a rule by its id. What a check demands is worded in `processors.requirement`; here stands what only
+the request and the lead's state can add: who holds the floor, which case suspends, what was tried before.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from processors.facts import scoped
-from processors.policy import Bundle, Rule, Threshold
-from schemas.records import AgentRequest, Decision, FactRef, LeadState, PermissionStatus, SignalType, TimeUs
-
-Parameters = dict[str, Any]
-"""A check's parameters as plain JSON values."""
+from processors.policy import Bundle, FactCondition, IntentConfirmed, Rule, WithinAuthority
+from processors.requirement import requirement, span
+from schemas.records import AgentRequest, Decision, FactRef, LeadState, PermissionStatus, TimeUs
 
 
 class Scene(NamedTuple):
@@ -28,160 +26,106 @@ class Scene(NamedTuple):
     bundle: Bundle
     tell: Callable[[TimeUs], str]
 
-    def now(self, fact: str) -> str:
-        """Value that the judgement read for a fact, in words."""
+    def read(self, fact: str) -> FactRef | None:
+        """A fact as the judgement read it; None when it did not."""
         stored = scoped(fact, self.decision.conversation_id)
         refs = (*self.decision.read_set, *(f for c in self.decision.criteria for r in c.reasons for f in r.facts))
-        return value_of(next((ref for ref in refs if ref.name == stored), None))
+        return next((ref for ref in refs if ref.name == stored), None)
+
+    def now(self, fact: str) -> str:
+        """The same in words."""
+        ref = self.read(fact)
+        return "not read" if ref is None else ref.value or "(empty)" if ref.version else "not set"
 
 
-def value_of(ref: FactRef | None) -> str:
-    """A fact's value in words."""
-    return "not known" if ref is None else ref.value or "(empty)" if ref.version else "not set"
+Details = Iterator[str]
 
 
 def would_hold(rule: Rule, scene: Scene) -> tuple[str, ...]:
-    """Sentences that are true together when the rule's check holds."""
-    parameters: Parameters = rule.check.model_dump(mode="json")
-    kind = parameters.pop("kind")
-    say = SENTENCES.get(kind)
-    return say(scene, parameters) if say else (general(kind, parameters),)
-
-
-def general(kind: str, parameters: Parameters) -> str:
-    """A sentence for a kind of check that has none of its own."""
-    for name in ("condition", "expression", "expr", "cel", "when"):
-        if isinstance(parameters.get(name), str):
-            return f"this condition is true: {parameters[name]}"
-    told = ", ".join(f"{name} = {_listed(value)}" for name, value in parameters.items() if value not in (None, [], ""))
-    return f"the check {kind} holds" + (f" ({told})" if told else "")
-
-
-def _listed(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
-
-
-def _one_of(values: Iterable[object]) -> str:
-    items = [str(value) for value in values]
-    return items[0] if len(items) == 1 else "one of " + ", ".join(items) if items else "(no value is accepted)"
+    """Clauses, the first of which is what the rule demands; the others say what was in the way."""
+    decision = scene.decision
+    if rule.check.kind in _BY_LEAD:
+        return tuple(_BY_LEAD[rule.check.kind](scene))
+    demand = requirement(scene.bundle, rule, decision.action, decision.role, decision.channel)
+    details = _DETAILS.get(rule.check.kind)
+    return (demand, *details(scene, rule.check)) if details else (demand,)
 
 
 # --- facts
-def _fact_in(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    final = ", on final words" if p.get("final") else ""
-    return (f"{p['fact']} is {_one_of(p['values'])}{final} (was: {scene.now(p['fact'])})",)
+def _intent_confirmed(scene: Scene, check: IntentConfirmed) -> Details:
+    if scene.now(f"intent.{check.intent}") == "paused":
+        yield "an objection or a contradiction paused it: that must be resolved first"
 
 
-def _fact_not_in(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    return (f"{p['fact']} is not {_one_of(p['values'])} any more (was: {scene.now(p['fact'])})",)
-
-
-def _fact_absent(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    return (f"{p['fact']} is not set any more (was: {scene.now(p['fact'])})",)
-
-
-def _fact_present(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    return (f"{p['fact']} is known",)
-
-
-def _intent_confirmed(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    fact = f"intent.{p['intent']}"
-    signals = scene.bundle.signals
-    kinds = [kind for kind, intent in signals.intents.items() if intent == p["intent"]]
-    limit = signals.thresholds.get(kinds[0], signals.threshold) if kinds else signals.threshold
-    found = [f"{fact} is confirmed: {_takes(kinds, limit)} (was: {scene.now(fact)})"]
-    if scene.now(fact) == "paused":
-        found.append("the objection that paused it is resolved")
-    return tuple(found)
-
-
-def _takes(kinds: list[SignalType], limit: Threshold) -> str:
-    return (
-        f"a {_one_of(kinds)} signal on final words, with confidence of at least {limit.min_confidence:g} "
-        f"and recognition confidence of at least {limit.min_asr_confidence:g}"
-    )
-
-
-def _stage_reached(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _stage_reached(scene: Scene, _: object) -> Details:
     names = [stage.name for stage in scene.bundle.stages]
-    needed = names.index(scene.bundle.actions[scene.decision.action].stage)
     now = scene.now("stage")
     reached = names.index(now) if now in names else 0
-    found = [f"the lead has reached the stage {names[needed]} (was: {names[reached]})"]
+    yield f"it was in the stage {names[reached]}"
+    needed = names.index(scene.bundle.actions[scene.decision.action].stage)
     for stage in scene.bundle.stages[reached + 1 : needed + 1]:
-        found += [
-            f"for {stage.name}: {condition.fact} is {_one_of(condition.values)} (was: {scene.now(condition.fact)})"
-            for condition in stage.earned_by
-        ]
-    return tuple(found)
+        for condition in stage.earned_by:
+            if not _holds(scene, condition):
+                yield f"{stage.name} lacks {condition.fact} (was {scene.now(condition.fact)})"
 
 
-def _conversation_live(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    named = scene.decision.conversation_id
-    if named is None:
-        return ("the request names an answered conversation",)
-    return (f"conversation {named} is answered (was: {scene.now('conversation.phase')})",)
+def _holds(scene: Scene, condition: FactCondition) -> bool:
+    ref = scene.read(condition.fact)
+    return ref is not None and ref.final and ref.value in condition.values
 
 
 # --- role
-def _action_in_role(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    able = [name for name, role in scene.bundle.roles.items() if scene.decision.action in role.actions]
-    return (f"an agent whose role is {_one_of(able)} asks for {scene.decision.action}",)
+def _tool_in_role(scene: Scene, _: object) -> Details:
+    if scene.request and scene.request.tool:
+        yield f"it asked for {scene.request.tool}"
 
 
-def _channel_in_role(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    return (f"the channel is {_one_of(scene.bundle.roles[scene.decision.role].channels)}",)
-
-
-def _tool_in_role(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    tools = scene.bundle.roles[scene.decision.role].tools
-    asked = f" (asked: {scene.request.tool})" if scene.request else ""
-    return (f"the request names {'no tool, or ' + _one_of(tools) if tools else 'no tool'}{asked}",)
-
-
-def _fields_in_role(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _fields_in_role(scene: Scene, _: object) -> Details:
     allowed = scene.bundle.roles[scene.decision.role].crm_fields
-    found = [f"the request writes only fields of its role: {', '.join(allowed) or 'it has none'}"]
     outside = sorted(set(scene.request.crm_fields) - set(allowed)) if scene.request else []
     if outside:
-        found.append(f"{', '.join(outside)} is left out")
-    return tuple(found)
+        yield f"{', '.join(outside)} must be left out"
 
 
-def _within_authority(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    name, limit = p["parameter"], p["limit"]
-    most = getattr(scene.bundle.roles[scene.decision.role], limit)
-    asked = f" (asked: {scene.request.parameters.get(name, 'nothing')})" if scene.request else ""
+def _within_authority(scene: Scene, check: WithinAuthority) -> Details:
+    roles, limit = scene.bundle.roles, check.limit
+    if scene.request:
+        yield f"it asked for {scene.request.parameters.get(check.parameter, 'nothing')}"
+    most = getattr(roles[scene.decision.role], limit)
     higher = [
-        f"{other} (up to {getattr(role, limit)})"
-        for other, role in scene.bundle.roles.items()
+        f"{name} (up to {getattr(role, limit)})"
+        for name, role in roles.items()
         if getattr(role, limit) > most and scene.decision.action in role.actions
     ]
-    above = f", or a role with more authority asks: {', '.join(higher)}" if higher else ""
-    return (f"{name} is a whole number from 0 to {most}{asked}{above}",)
+    if higher:
+        yield f"roles with more authority: {', '.join(higher)}"
 
 
-# --- contact
-def _calling_hours(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    rules = [
-        f"{name}: " + "; ".join(f"{' '.join(w.days)} {w.start}-{w.end}" for w in rule.windows) + f" [{rule.source}]"
-        for name, rule in _jurisdictions(scene)
-    ]
-    zones = scene.now("lead.time_zones")
-    return (f"the hour is allowed by the person's own clock (time zones: {zones})", *rules)
+# --- contact: of the bundle's many rows, those of the lead
+def _calling_hours(scene: Scene) -> Details:
+    yield f"the hour is allowed by the person's own clock (time zones: {scene.now('lead.time_zones')})"
+    for name, rule in _jurisdictions(scene):
+        windows = "; ".join(f"{_days(window.days)} {window.start}-{window.end}" for window in rule.windows)
+        yield f"{name}: {windows} [{rule.source}]"
 
 
-def _attempts(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _days(days: tuple[str, ...]) -> str:
+    return "daily" if len(days) == 7 else " ".join(days)
+
+
+def _attempts(scene: Scene) -> Details:
     contact = scene.bundle.contact
-    rules = [
-        f"{name}: at most {rule.max_attempts} attempts in {_span(rule.attempts_window_s)} [{rule.source}]"
-        for name, rule in _jurisdictions(scene)
-    ]
-    made = [a.at for a in scene.state.attempts if a.channel == scene.decision.channel] if scene.state else []
-    tried = [f"attempts made on {scene.decision.channel}: " + ", ".join(map(scene.tell, made[-5:]))] if made else []
-    return (f"the last attempt is at least {_span(contact.min_gap_s)} ago", *rules, *tried)
+    yield f"the last attempt is at least {span(contact.min_gap_s)} ago"
+    for name, rule in _jurisdictions(scene):
+        yield f"{name}: at most {rule.max_attempts} attempts in {span(rule.attempts_window_s)} [{rule.source}]"
+    yield from _tried(scene, None)
+
+
+def _tried(scene: Scene, _: object) -> Details:
+    channel = scene.decision.channel
+    made = [a for a in scene.state.attempts if a.channel == channel] if scene.state else []
+    for attempt in made[-_SHOWN:]:
+        yield f"tried on {channel} {scene.tell(attempt.at)}: {attempt.outcome}"
 
 
 def _jurisdictions(scene: Scene) -> list[tuple[str, Any]]:
@@ -190,75 +134,57 @@ def _jurisdictions(scene: Scene) -> list[tuple[str, Any]]:
     return [(name, contact.jurisdictions[name]) for name in dict.fromkeys(names) if name in contact.jurisdictions]
 
 
-def _span(seconds: int) -> str:
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= size and seconds % size == 0:
-            count = seconds // size
-            return f"{count} {unit if count > 1 else unit[:-1]}"
-    return f"{seconds} seconds"
-
-
-def _consent(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    contact, channel = scene.bundle.contact, scene.decision.channel
-    fact = f"consent.{channel.lower()}.{contact.consent_purpose}"
-    return (f"{fact} is {_one_of(contact.consent.get(channel, ()))} (was: {scene.now(fact)})",)
-
-
 # --- contention and noes
-def _floor_free(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _floor_free(scene: Scene, _: object) -> Details:
     floor = scene.state.floor if scene.state else None
-    held = f"; {floor.agent_id} has it until {scene.tell(floor.until)} at the latest" if floor else ""
-    return (f"the floor is free or {scene.decision.agent_id}'s own (was: {scene.now('floor')}){held}",)
+    if floor:
+        yield f"{floor.agent_id} has it until {scene.tell(floor.until)} at the latest"
 
 
-def _effect_free(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _effect_free(scene: Scene, _: object) -> Details:
     effect = scene.bundle.actions[scene.decision.action].effect
-    open_grants = scene.state.permissions if scene.state else ()
-    found = [f"no permitted action with the effect {effect} waits for its outcome"]
-    found += [
-        f"{grant.agent_id} may still do {grant.action} until {scene.tell(grant.expires_at)}, unless it reports before"
-        for grant in open_grants
-        if grant.effect == effect and grant.status is PermissionStatus.GRANTED
-    ]
-    return tuple(found)
+    for grant in scene.state.permissions if scene.state else ():
+        if grant.effect == effect and grant.status is PermissionStatus.GRANTED:
+            yield f"{grant.agent_id} may do {grant.action} until {scene.tell(grant.expires_at)}, unless it reports before"
 
 
-def _effect_not_refused(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _effect_not_refused(scene: Scene, _: object) -> Details:
     effect = scene.bundle.actions[scene.decision.action].effect
-    found = [f"the effect {effect} is not refused any more, by whatever action or channel"]
     for refusal in scene.state.refusals if scene.state else ():
         if refusal.effect == effect:
             until = f"until {scene.tell(refusal.until)}" if refusal.until is not None else "without an end"
-            lifted = f", or until {_listed(refusal.lifted_by)}" if refusal.lifted_by else ""
-            found.append(f"refused by {refusal.by} ({refusal.code}) {until}{lifted}")
-    return tuple(found)
+            lifted = f", or until {', '.join(refusal.lifted_by)}" if refusal.lifted_by else ""
+            yield f"refused by {refusal.by} ({refusal.code}) {until}{lifted}"
 
 
-def _not_suspended(scene: Scene, p: Parameters) -> tuple[str, ...]:
+def _not_suspended(scene: Scene, _: object) -> Details:
     action = scene.decision.action
-    found = [f"no open case suspends {action}"]
-    found += [
-        f"a person resolves the case {case.case_id} ({case.cause}; {case.status}, due {scene.tell(case.deadline)})"
-        for case in (scene.state.cases if scene.state else ())
-        if action in case.suspended
-    ]
-    return tuple(found)
+    for case in scene.state.cases if scene.state else ():
+        if action in case.suspended or "*" in case.suspended:
+            yield f"a person must resolve case {case.case_id} ({case.cause}, {case.status}, due {scene.tell(case.deadline)})"
 
 
-def _in_time(scene: Scene, p: Parameters) -> tuple[str, ...]:
-    decision, limit = scene.decision, scene.bundle.limits.request_max_age_s
-    found = [f"the request is judged within {limit} s of its requested_at (asked {scene.tell(decision.requested_at)})"]
+def _in_time(scene: Scene, _: object) -> Details:
+    yield f"it was asked {scene.tell(scene.decision.requested_at)}"
     if scene.request is not None and scene.request.deadline is not None:
-        found.append(f"and before its own deadline, {scene.tell(scene.request.deadline)}")
-    return tuple(found)
+        yield f"its own deadline was {scene.tell(scene.request.deadline)}"
 
 
-SENTENCES: dict[str, Callable[[Scene, Parameters], tuple[str, ...]]] = {
-    say.__name__.removeprefix("_"): say
-    for say in (
-        _fact_in, _fact_not_in, _fact_absent, _fact_present, _intent_confirmed, _stage_reached, _conversation_live,
-        _action_in_role, _channel_in_role, _tool_in_role, _fields_in_role, _within_authority, _calling_hours,
-        _attempts, _consent, _floor_free, _effect_free, _effect_not_refused, _not_suspended, _in_time,
-    )
-}  # fmt: skip
-"""What each kind of check takes, by its name in a bundle."""
+_SHOWN = 8
+"""Newest attempts that are told."""
+_BY_LEAD: dict[str, Callable[[Scene], Details]] = {"calling_hours": _calling_hours, "attempts": _attempts}
+"""Checks whose demand is worded for the lead's jurisdictions alone."""
+_DETAILS: dict[str, Callable[[Scene, Any], Details]] = {
+    "intent_confirmed": _intent_confirmed,
+    "stage_reached": _stage_reached,
+    "tool_in_role": _tool_in_role,
+    "fields_in_role": _fields_in_role,
+    "within_authority": _within_authority,
+    "retries": _tried,
+    "floor_free": _floor_free,
+    "effect_free": _effect_free,
+    "effect_not_refused": _effect_not_refused,
+    "not_suspended": _not_suspended,
+    "in_time": _in_time,
+}
+"""What the state adds, by kind of check; a kind without details is told by its demand alone."""

@@ -2,26 +2,20 @@
 
 import msgspec
 
-from processors import escalation, grants
-from processors.dialogue import speech_mode_of
+from processors import escalation, grants, overrides, refusals
+from processors.answers import answer, permit
 from processors.draft import Draft
+from processors.hearing import Situation
 from processors.ids import short_digest
 from processors.judge import Judgement, judge, refuse
-from processors.lead import SECOND
+from processors.lead import MAX_DEFERRALS, MAX_GRANTS, MAX_WAITING_BYTES, SECOND
 from schemas.records import (
     AgentRequest,
     CriterionName,
-    CrmUpdate,
-    Decision,
-    DecisionId,
     DeferEnd,
     Deferral,
     DeferTerms,
-    Floor,
-    GrantId,
     Judged,
-    Permission,
-    PermissionStatus,
     ReasonCode,
     Verdict,
 )
@@ -29,24 +23,86 @@ from schemas.records import (
 
 def hear(draft: Draft, request: AgentRequest) -> None:
     """A request arrives. A repeat of one that was answered changes nothing: the answer is on the log."""
-    digest = short_digest(
-        request.agent_id, request.role, request.action, request.conversation_id or "", request.channel,
-        grants.request_digest(request),
-    )  # fmt: skip
+    digest = digest_of(request)
     known = next((j for j in draft.get("judged") if j.request_id == request.request_id), None)
     if known is not None:
         if known.digest != digest:
             message = "Another request was already answered under this request_id: choose a new one."
-            _decide(draft, request, refuse(CriterionName.GOVERNANCE, ReasonCode.REQUEST_CONFLICT, message), None)
+            answer(draft, request, refuse(CriterionName.GOVERNANCE, ReasonCode.REQUEST_CONFLICT, message), None)
         return
-    judgement = judge(request, draft.get("attempts"), draft.facts, draft.now, draft.law, draft.now)
-    draft.add("judged", Judged(request_id=request.request_id, digest=digest, verdict=judgement.verdict))
+    judgement = _judge(draft, request, draft.now)
+    _note(draft, request, digest, judgement.verdict)
     if judgement.verdict is Verdict.DEFER and judgement.wait is not None:
         defer = msgspec.structs.replace(judgement.wait, defer_id=draft.derive("defer", request.request_id))
         _wait(draft, request, defer)
-        _decide(draft, request, judgement, defer)
+        answer(draft, request, judgement, defer)
     else:
         _conclude(draft, request, judgement, None)
+
+
+def digest_of(request: AgentRequest) -> int:
+    """Digest of who asks for exactly what, where."""
+    return short_digest(
+        request.agent_id, request.role, request.action, request.conversation_id or "", request.channel,
+        grants.request_digest(request), request.text or "", request.prompt_scope or "", request.max_tokens or 0,
+    )  # fmt: skip
+
+
+def _judge(draft: Draft, request: AgentRequest, first_heard_at: int, deadline: int | None = None) -> Judgement:
+    spent = _spent(draft, request)
+    if spent is not None:
+        return spent
+    override = overrides.pending(draft, digest_of(request))
+    fact = f"override.{request.action}" if override else None
+    situation = Situation(draft.facts, draft.get("attempts"), draft.now, draft.law)
+    judgement = judge(request, situation, first_heard_at, deadline, fact)
+    return _within_bounds(draft, request, judgement, is_waiting=deadline is not None)
+
+
+def _spent(draft: Draft, request: AgentRequest) -> Judgement | None:
+    """The answer to an effect that was refused and asked for too often: it is not judged again."""
+    action = draft.law.bundle.actions.get(request.action) if draft.law else None
+    if action is None or draft.law is None:
+        return None
+    refusal = refusals.exhausted(draft, action.effect, draft.law.bundle.limits.refusal_retries)
+    if refusal is None:
+        return None
+    message = f"The {refusal.by} refused this effect and it was asked for {refusal.count} times since."
+    facts = (draft.ref(f"refused.{action.effect}"),)
+    return refuse(CriterionName.GOVERNANCE, ReasonCode.RETRIES_EXHAUSTED, message, facts, refusal.until)
+
+
+def _within_bounds(draft: Draft, request: AgentRequest, judgement: Judgement, *, is_waiting: bool) -> Judgement:
+    """What a lead can't hold any more is refused: rows have a size."""
+    if judgement.verdict is Verdict.PERMIT and len(grants.in_force(draft)) >= MAX_GRANTS:
+        message = f"{MAX_GRANTS} grants are in force for this lead: use them, or let them expire."
+        return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
+    if judgement.verdict is Verdict.DEFER and not is_waiting:
+        if len(draft.get("deferrals")) >= MAX_DEFERRALS:
+            message = f"{MAX_DEFERRALS} requests are waiting for this lead already."
+            return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
+        if len(msgspec.msgpack.encode(request)) > MAX_WAITING_BYTES:
+            message = f"A request of more than {MAX_WAITING_BYTES} bytes can't wait: send less in it."
+            return refuse(CriterionName.STATE, ReasonCode.PARAMETER_INVALID, message)
+    return judgement
+
+
+def _note(draft: Draft, request: AgentRequest, digest: int, verdict: Verdict) -> None:
+    draft.add(
+        "judged",
+        Judged(request_id=request.request_id, digest=digest, verdict=verdict, action=request.action, at=draft.now),
+    )
+
+
+def _note_end(draft: Draft, request: AgentRequest, verdict: Verdict) -> None:
+    """A request that waited has its last answer."""
+    draft.put(
+        "judged",
+        tuple(
+            msgspec.structs.replace(j, verdict=verdict, at=draft.now) if j.request_id == request.request_id else j
+            for j in draft.get("judged")
+        ),
+    )
 
 
 def _wait(draft: Draft, request: AgentRequest, defer: DeferTerms) -> None:
@@ -61,70 +117,102 @@ def _wait(draft: Draft, request: AgentRequest, defer: DeferTerms) -> None:
 
 
 def judge_again(draft: Draft, dirty: set[str]) -> None:
-    """Judges the waiting requests that named one of the changed facts, in the order in which they began to wait."""
-    for deferral in draft.get("deferrals"):
-        if dirty.intersection(deferral.resume_when) and deferral in draft.get("deferrals"):
+    """Judges the waiting requests that named one of the changed facts, in fair order."""
+    named = [d for d in draft.get("deferrals") if not dirty.isdisjoint(d.resume_when)]
+    for deferral in _in_fair_order(draft, named):
+        if deferral in draft.get("deferrals"):
             _judge_deferral(draft, deferral)
+
+
+def _in_fair_order(draft: Draft, waiting: list[Deferral]) -> list[Deferral]:
+    """The later stage first, then who asked first; who waited longer than the policy's bound before everybody."""
+    law = draft.law
+    if law is None or len(waiting) < 2:
+        return waiting
+    fair_wait = law.bundle.limits.fair_wait_s * SECOND
+
+    def rank(deferral: Deferral) -> tuple[bool, int, int, str]:
+        action = law.bundle.actions.get(deferral.request.action)
+        stage = law.stage_rank[action.stage] if action else 0
+        is_young = deferral.deferred_at + fair_wait > draft.now
+        return (is_young, -stage if is_young else 0, deferral.request.requested_at, deferral.request.request_id)
+
+    return sorted(waiting, key=rank)
 
 
 def judge_due(draft: Draft) -> None:
     """Judges or ends the waiting requests whose time has come."""
-    for deferral in draft.get("deferrals"):
-        if deferral.deadline <= draft.now:
-            _expire(draft, deferral)
-        elif deferral.not_before is not None and deferral.not_before <= draft.now:
+    due = [d for d in draft.get("deferrals") if d.deadline <= draft.now]
+    for deferral in due:
+        _expire(draft, deferral)
+    early = [d for d in draft.get("deferrals") if d.not_before is not None and d.not_before <= draft.now]
+    for deferral in _in_fair_order(draft, early):
+        if deferral in draft.get("deferrals"):
             _judge_deferral(draft, deferral)
 
 
 def _judge_deferral(draft: Draft, deferral: Deferral) -> None:
-    judgement = judge(
-        deferral.request,
-        draft.get("attempts"),
-        draft.facts,
-        draft.now,
-        draft.law,
-        deferral.deferred_at,
-        deferral.deadline,
-    )
+    judgement = _judge(draft, deferral.request, deferral.deferred_at, deferral.deadline)
     if judgement.verdict is Verdict.DEFER and judgement.wait is not None:
         again = msgspec.structs.replace(
             deferral, resume_when=judgement.wait.resume_when, not_before=judgement.wait.not_before
         )
         draft.put("deferrals", tuple(again if d is deferral else d for d in draft.get("deferrals")))
         return
-    _stop_waiting(draft, deferral)
+    _end(draft, deferral, judgement)
+
+
+def _end(draft: Draft, deferral: Deferral, judgement: Judgement) -> None:
+    """The last answer to a waiting request, under the same defer_id."""
+    draft.put("deferrals", tuple(d for d in draft.get("deferrals") if d.defer_id != deferral.defer_id))
+    _note_end(draft, deferral.request, judgement.verdict)
     _conclude(draft, deferral.request, judgement, deferral)
 
 
 def _expire(draft: Draft, deferral: Deferral) -> None:
     """The deadline: BLOCK, with or without a case for a person, whatever a judgement would say by now."""
-    _stop_waiting(draft, deferral)
     message = "What the request waited for did not happen in time."
     facts = tuple(draft.ref(name) for name in deferral.resume_when)
-    judgement = refuse(CriterionName.STATE, ReasonCode.DEFER_EXPIRED, message, facts)
-    _conclude(draft, deferral.request, judgement, deferral)
+    _end(draft, deferral, refuse(CriterionName.STATE, ReasonCode.DEFER_EXPIRED, message, facts))
     if deferral.on_deadline is DeferEnd.ESCALATE:
         escalation.open_for_defer(draft, deferral)
 
 
 def end_for_conversation(draft: Draft, deferral: Deferral) -> None:
     """The conversation that a waiting request belongs to is over."""
-    _stop_waiting(draft, deferral)
-    judgement = refuse(CriterionName.STATE, ReasonCode.CONVERSATION_ENDED, "The conversation ended.")
-    _conclude(draft, deferral.request, judgement, deferral)
+    message = "The conversation ended."
+    _end(draft, deferral, refuse(CriterionName.STATE, ReasonCode.CONVERSATION_ENDED, message))
 
 
-def _stop_waiting(draft: Draft, deferral: Deferral) -> None:
-    draft.put("deferrals", tuple(d for d in draft.get("deferrals") if d.defer_id != deferral.defer_id))
+def cancel(draft: Draft, deferral: Deferral) -> None:
+    """The agent does not want it any more."""
+    message = "The agent withdrew the request."
+    _end(draft, deferral, refuse(CriterionName.STATE, ReasonCode.REQUEST_CANCELLED, message))
 
 
 def _conclude(draft: Draft, request: AgentRequest, judgement: Judgement, deferral: Deferral | None) -> None:
     terms = _terms_of(deferral) if deferral else None
     if judgement.verdict is Verdict.PERMIT:
+        overrides.use(draft, digest_of(request), judgement)
         permit(draft, request, judgement, terms)
         return
-    _decide(draft, request, judgement, terms)
+    answer(draft, request, judgement, terms)
+    _remember(draft, request, judgement)
     escalation.open_for_codes(draft, judgement.codes, request.conversation_id)
+    escalation.open_for_repeats(draft, request)
+
+
+def _remember(draft: Draft, request: AgentRequest, judgement: Judgement) -> None:
+    """A no of policy that binds the effect, and the count of those who ask for what is refused."""
+    assert draft.law is not None or not judgement.binding  # only rules bind
+    action = draft.law.bundle.actions.get(request.action) if draft.law else None
+    if action is None:
+        return
+    if judgement.codes & {ReasonCode.EFFECT_REFUSED, ReasonCode.RETRIES_EXHAUSTED}:
+        refusals.draw_down(draft, action.effect)
+    for binding in judgement.binding:
+        until = binding.until if binding.until is not None else draft.now + (binding.rule.binds_s or 0) * SECOND
+        refusals.bar(draft, action.effect, "policy", binding.code, until=until, reason=binding.rule.message)
 
 
 def _terms_of(deferral: Deferral) -> DeferTerms:
@@ -132,57 +220,3 @@ def _terms_of(deferral: Deferral) -> DeferTerms:
         defer_id=deferral.defer_id, resume_when=deferral.resume_when, not_before=deferral.not_before,
         deadline=deferral.deadline, on_deadline=deferral.on_deadline,
     )  # fmt: skip
-
-
-def permit(draft: Draft, request: AgentRequest, judgement: Judgement, terms: DeferTerms | None) -> None:
-    """Grants a request: takes the floor, marks the effect as pending, signs the grant."""
-    assert draft.law is not None  # a judgement without a law is a BLOCK
-    action = draft.law.bundle.actions[request.action]
-    if action.takes_floor:
-        until = draft.now + draft.law.bundle.limits.floor_lease_s * SECOND
-        draft.put("floor", Floor(agent_id=request.agent_id, role=request.role, until=until))
-        draft.set_fact("floor", request.agent_id)
-    draft.set_fact(f"pending.{action.effect}", request.agent_id)
-    grant_id = GrantId(draft.derive("grant", request.request_id))
-    permission = grants.permission_of(draft, request, action, grant_id, judgement.read_set)
-    draft.add("permissions", permission)
-    token = grants.sign_grant(draft, request, action, grant_id)
-    decision = _decide(draft, request, judgement, terms, permission=permission, token=token)
-    if request.action == "update_crm":
-        # The write is on the log with its grant from here on: the grant is used.
-        _write_crm(draft, request, decision, token)
-        grants.end(draft, permission, PermissionStatus.USED)
-
-
-def _decide(
-    draft: Draft, request: AgentRequest, judgement: Judgement, terms: DeferTerms | None, *,
-    permission: Permission | None = None, token: str | None = None,
-) -> Decision:  # fmt: skip
-    decision_id = DecisionId(draft.derive("decision", request.request_id))
-    decision = Decision(
-        decision_id=decision_id, request_id=request.request_id, lead_id=draft.base.lead_id,
-        conversation_id=request.conversation_id, agent_id=request.agent_id, role=request.role, action=request.action,
-        channel=request.channel, verdict=judgement.verdict, criteria=judgement.criteria, defer=terms, grant=token,
-        grant_id=permission.grant_id if permission else None,
-        expires_at=permission.expires_at if permission else None,
-        single_use=permission.single_use if permission else False,
-        obligations=permission.obligations if permission else (),
-        speech_mode=speech_mode_of(draft, request.conversation_id),
-        policy_version=draft.law.bundle.version if draft.law else "",
-        policy_digest=draft.law.digest if draft.law else "",
-        read_set=judgement.read_set, position=draft.position, requested_at=request.requested_at, at=draft.now,
-        traceparent=draft.entry.traceparent,
-    )  # fmt: skip
-    draft.emit(decision_id, decision)
-    return decision
-
-
-def _write_crm(draft: Draft, request: AgentRequest, decision: Decision, token: str) -> None:
-    update_id = draft.derive("crm", request.request_id)
-    update = CrmUpdate(
-        update_id=update_id, lead_id=draft.base.lead_id, external_id=draft.value("lead.external_id"),
-        fields=request.crm_fields, parameters=request.parameters, tool=request.tool,
-        role=request.role, agent_id=request.agent_id, decision_id=decision.decision_id,
-        grant=token, effective_offset=draft.position.offset, at=draft.now,
-    )  # fmt: skip
-    draft.emit(update_id, update)

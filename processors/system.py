@@ -1,12 +1,11 @@
 """What Mandate does in its own name: it records an opt-out in the CRM, under a grant like everybody else's."""
 
-from processors import requests
+from processors.answers import permit
 from processors.draft import Draft
-from processors.judge import Judgement
+from processors.judge import SYSTEM_ROLE, Judgement
 from schemas.records import AgentId, AgentRequest, Channel, Criterion, CriterionName, RequestId, Verdict
 
 SYSTEM_AGENT = AgentId("mandate")
-SYSTEM_ROLE = "mandate"
 
 
 def record_opt_out(draft: Draft) -> None:
@@ -20,4 +19,4 @@ def record_opt_out(draft: Draft) -> None:
     )  # fmt: skip
     criteria = tuple(Criterion(name=name, verdict=Verdict.PERMIT) for name in CriterionName)
     reads = (draft.ref("lead.external_id"),)
-    requests.permit(draft, request, Judgement(Verdict.PERMIT, criteria, reads), None)
+    permit(draft, request, Judgement(Verdict.PERMIT, criteria, reads), None)

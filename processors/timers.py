@@ -1,10 +1,10 @@
 """What time alone does to a lead: ends leases, grants, refusals, cases, silent calls and defers."""
 
-from processors import escalation, grants, requests
+from processors import escalation, grants, overrides, refusals, requests
 from processors.conversation import end_conversation, release_floor
 from processors.draft import Draft
-from processors.lead import SECOND
-from schemas.records import PermissionStatus
+from processors.lead import MANAGED, SECOND
+from schemas.records import ConversationId, PermissionStatus
 
 DEFAULT_CALL_TIMEOUT_S = 900
 
@@ -24,7 +24,9 @@ def fire(draft: Draft) -> None:
     floor = draft.get("floor")
     if floor is not None and floor.until <= now:
         release_floor(draft)
-    _lapse_refusals(draft)
+    refusals.pass_time(draft)
+    overrides.pass_time(draft)
+    _lapse_facts(draft)
     escalation.expire_due(draft)
     for conversation in draft.get("conversations"):
         if conversation.ended_at is None and conversation.last_activity_at + call_timeout_s(draft) * SECOND <= now:
@@ -32,11 +34,11 @@ def fire(draft: Draft) -> None:
     requests.judge_due(draft)
 
 
-def _lapse_refusals(draft: Draft) -> None:
-    lapsed = [r for r in draft.get("refusals") if r.until is not None and r.until <= draft.now]
-    if not lapsed:
-        return
-    kept = tuple(r for r in draft.get("refusals") if r not in lapsed)
-    draft.put("refusals", kept)
-    for effect in sorted({refusal.effect for refusal in lapsed} - {refusal.effect for refusal in kept}):
-        draft.drop_fact(f"refused.{effect}")
+def _lapse_facts(draft: Draft) -> None:
+    """Facts that end by themselves. What is still missing of a provider's sequence is given up."""
+    due = [n for n, f in draft.facts.items() if f.until is not None and f.until <= draft.now]
+    for name in sorted(due):
+        if name.startswith("conversation.gap/"):
+            draft.set_fact("conversation.gap", "lost", conversation_id=ConversationId(name.partition("/")[2]))
+        elif not name.startswith(MANAGED):
+            draft.drop_fact(name)

@@ -10,7 +10,7 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from processors.lead import SECOND
-from processors.policy import CallingWindow, Contact, Jurisdiction
+from processors.policy import CallingWindow, Contact, Jurisdiction, Retry
 from schemas.records import Attempt, TimeUs
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -91,3 +91,12 @@ def attempt_allowed_at(
         if len(recent) >= rule.max_attempts:
             allowed = max(allowed, recent[-rule.max_attempts] + window)
     return allowed
+
+
+def retry_allowed_at(now: TimeUs, same: Sequence[Attempt], retry: Retry) -> TimeUs:
+    """Earliest time from `now` at which attempts of one outcome leave room for another."""
+    window = retry.window_s * SECOND
+    recent = sorted(a.at for a in same if a.at > now - window)
+    if not recent or len(recent) < retry.max:
+        return now
+    return recent[-max(retry.max, 1)] + window

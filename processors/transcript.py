@@ -6,13 +6,16 @@ to speak to a person. A correction or withdrawal takes away what rested on the o
 
 import msgspec
 
-from processors import signals
+from processors import dialogue, signals
 from processors.draft import Draft
+from processors.law import Law
 from processors.lead import MAX_SEGMENT_TEXT
 from schemas.records import (
     AnsweredBy,
     ConfidenceKind,
     ConversationId,
+    DirectiveType,
+    ReasonCode,
     Segment,
     SegmentStatus,
     SignalType,
@@ -66,12 +69,46 @@ def heard(draft: Draft, segment: Segment) -> None:
 
 def _listen(draft: Draft, segment: Segment) -> None:
     """Words that count without any agent's help. Low confidence does not matter: they only restrain."""
-    if segment.speaker is not Speaker.LEAD or draft.law is None:
+    if draft.law is None:
+        return
+    if segment.speaker is Speaker.AGENT:
+        _listen_to_agent(draft, segment, draft.law)
+    if segment.speaker is not Speaker.LEAD:
         return
     if draft.law.is_opt_out(segment.text):
         signals.opt_out(draft, "buyer", (segment.segment_id,))
     if draft.law.asks_for_human(segment.text):
         signals.restrain(draft, SignalType.ASKS_FOR_HUMAN, "", segment.conversation_id, (segment.segment_id,))
+    if draft.law.calls_a_halt(segment.text):
+        _halt(draft, segment)
+
+
+def _halt(draft: Draft, segment: Segment) -> None:
+    """The buyer calls a halt: nothing is executed in this conversation until a person has looked."""
+    conversation_id, evidence = segment.conversation_id, (segment.segment_id,)
+    draft.set_fact("execution.locked", "stop_phrase", conversation_id=conversation_id, evidence=evidence)
+    draft.set_fact("conversation.stop_phrase", "yes", conversation_id=conversation_id, evidence=evidence)
+    draft.direct(
+        DirectiveType.HOLD, ReasonCode.STOP_PHRASE, "The lead called a halt: stop what you are doing.",
+        conversation_id=conversation_id,
+    )  # fmt: skip
+
+
+def _listen_to_agent(draft: Draft, segment: Segment, law: Law) -> None:
+    """An agent's own words: obligations that they meet, wording that its speech mode bars."""
+    conversation_id = segment.conversation_id
+    for obligation in law.confirmed_obligations(segment.text):
+        dialogue.obligation_heard(draft, obligation, conversation_id, segment.segment_id)
+    barred = law.barred_wording(segment.text, dialogue.speech_mode_of(draft, conversation_id))
+    if barred is not None:
+        conversation = draft.conversation(conversation_id)
+        draft.set_fact(
+            "conversation.wording", barred, conversation_id=conversation_id, evidence=(segment.segment_id,)
+        )  # fmt: skip
+        draft.direct(
+            DirectiveType.HOLD, ReasonCode.WORDING_NOT_ALLOWED, f"Wording of the class {barred!r} is barred here.",
+            conversation_id=conversation_id, agent_id=conversation.agent_id if conversation else None,
+        )  # fmt: skip
 
 
 def _reached(draft: Draft, segment: Segment) -> None:

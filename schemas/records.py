@@ -901,6 +901,7 @@ class Permission(Record, frozen=True, kw_only=True, gc=False):
     read_set: tuple[FactRef, ...] = ()
     status: PermissionStatus
     reported: bool = False
+    policy: str = ""
 
 
 class Refusal(Record, frozen=True, kw_only=True, gc=False):

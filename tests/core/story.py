@@ -49,6 +49,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
 COURT = Court.from_keys(KEY, [KEY.public_key()])
 NOON_NEW_YORK = "2026-11-18T17:00:00Z"
 SECOND = 1_000_000
+DISCLOSURE = "Hello, I'm an AI assistant, and this call is recorded."
 R = TypeVar("R", bound=Record)
 
 
@@ -148,6 +149,7 @@ class Story:
         self.call("CALL_INITIATED", conversation)
         self.call("CALL_ANSWERED", conversation)
         self.call("MACHINE_DETECTED", conversation, answered_by=AnsweredBy.HUMAN)
+        self.says(DISCLOSURE, speaker=Speaker.AGENT, conversation=conversation)
         self.report(permit, conversation=conversation, fulfilled=("disclose_ai", "announce_recording"))
         self.says("hello", conversation=conversation)
         self.call("AGENT_DISENGAGED", conversation)

@@ -428,10 +428,20 @@ def test_a_grant_is_exact_bound_and_short() -> None:
 def test_a_used_grant_covers_no_second_outcome() -> None:
     story = Story()
     story.answered_call()
-    permit = story.ask("booking", "confirm_availability")
+    story.confirm("TIMING_ACCEPTANCE")
+    permit = story.ask("booking", "schedule_meeting")
     assert not [d for d in story.report(permit) if isinstance(d, Directive) and d.type is DirectiveType.STOP]
     second = [d for d in story.report(permit) if isinstance(d, Directive)]
-    assert [(d.type, d.code) for d in second] == [(DirectiveType.STOP, "GRANT_INVALID")]
+    assert [(d.type, d.code) for d in second] == [(DirectiveType.STOP, "GRANT_REUSED")]
+    assert story.fact("grants.misused") == "1"
+
+
+def test_a_grant_for_several_uses_may_be_reported_again() -> None:
+    story = Story()
+    story.answered_call()
+    permit = story.ask("booking", "confirm_availability")
+    story.report(permit)
+    assert not [d for d in story.report(permit) if isinstance(d, Directive)]
 
 
 def test_an_expired_grant_frees_its_effect() -> None:

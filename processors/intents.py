@@ -1,0 +1,134 @@
+"""Intents: what the buyer means, as governed state: none, indicated, confirmed, paused, withdrawn.
+
+A positive signal confirms only above its thresholds, in time, and on words that are all final; until then the intent
+is merely indicated. A contrary signal lowers an intent and never raises one; after it only newer words confirm again.
+"""
+
+from processors.draft import Draft
+from processors.lead import SECOND
+from schemas.records import Fact, SegmentStatus, Signal, SignalType
+
+_SETTLED = (SegmentStatus.FINAL, SegmentStatus.CORRECTED)
+
+
+def claim(draft: Draft, signal: Signal) -> None:
+    """Folds a signal that claims an intent, or denies it."""
+    assert draft.law is not None
+    intent = draft.law.bundle.signals.intents[signal.type]
+    if signal.denies:
+        if signal.confidence >= draft.law.bundle.signals.restrain_from:
+            lower(draft, intent, signal.evidence)
+        return
+    old = draft.facts.get(f"intent.{intent}")
+    if old and _is_carried(draft, intent, old):
+        return  # A repeat adds nothing, and a weaker claim takes nothing away.
+    if old and old.value == "withdrawn" and not _is_newer(draft, signal.evidence, old):
+        return
+    in_time = is_in_time(draft, signal)
+    if not in_time:
+        draft.set_fact(f"late.{intent}", "yes", evidence=signal.evidence)
+    confirmed = in_time and is_confirmed(draft, signal.type, signal.confidence, signal.evidence)
+    _set(draft, intent, confirmed, signal.confidence, signal.evidence)
+
+
+def _is_carried(draft: Draft, intent: str, fact: Fact) -> bool:
+    assert draft.law is not None
+    valid_s = draft.law.bundle.signals.valid_for_s.get(intent)
+    is_stale = valid_s is not None and fact.at + valid_s * SECOND <= draft.now
+    return fact.value == "confirmed" and fact.final and not is_stale
+
+
+def _is_newer(draft: Draft, evidence: tuple[str, ...], than: Fact) -> bool:
+    """Do the words come after the fact? What was said before a withdrawal does not undo it."""
+    offsets = [segment.offset for segment in draft.get("segments") if segment.segment_id in evidence]
+    return bool(offsets) and all(offset > than.offset for offset in offsets)
+
+
+def _set(draft: Draft, intent: str, confirmed: bool, confidence: float | None, evidence: tuple[str, ...]) -> None:
+    paused = confirmed and draft.value("objection.open") and intent in paused_by_objection(draft)
+    draft.set_fact(
+        f"intent.{intent}", "paused" if paused else "confirmed" if confirmed else "indicated", final=confirmed,
+        confidence=confidence, evidence=evidence,
+    )  # fmt: skip
+    if confirmed:
+        draft.drop_fact(f"late.{intent}")
+        draft.drop_fact(f"conflict.{intent}")
+
+
+def lower(draft: Draft, intent: str, evidence: tuple[str, ...]) -> None:
+    """The buyer said the contrary. What was confirmed and is now denied is a conflict until newer words settle it."""
+    old = draft.facts.get(f"intent.{intent}")
+    if old and old.value in ("confirmed", "paused"):
+        draft.set_fact(f"conflict.{intent}", "yes", evidence=evidence)
+    draft.set_fact(f"intent.{intent}", "withdrawn", evidence=evidence)
+
+
+def paused_by_objection(draft: Draft) -> tuple[str, ...]:
+    """Intents that an open objection pauses."""
+    return draft.law.bundle.signals.paused_by_objection if draft.law else ()
+
+
+def pause(draft: Draft) -> None:
+    """An objection is open: what was confirmed pauses."""
+    _move(draft, "confirmed", "paused")
+
+
+def resume(draft: Draft) -> None:
+    """No objection is open any more: what was paused goes on."""
+    _move(draft, "paused", "confirmed")
+
+
+def _move(draft: Draft, old: str, new: str) -> None:
+    for intent in paused_by_objection(draft):
+        fact = draft.facts.get(f"intent.{intent}")
+        if fact and fact.value == old:
+            draft.set_fact(f"intent.{intent}", new, confidence=fact.confidence, evidence=fact.evidence)
+
+
+# --- what confirms
+def is_in_time(draft: Draft, signal: Signal) -> bool:
+    """Did the signal come soon after what it is about? One by a clock that runs ahead tells no time at all."""
+    assert draft.law is not None
+    if signal.occurred_at is None:
+        return True
+    bundle = draft.law.bundle
+    age = draft.now - signal.occurred_at
+    return -bundle.limits.max_skew_s * SECOND <= age <= bundle.signals.max_delay_s * SECOND
+
+
+def is_confirmed(draft: Draft, kind: SignalType, confidence: float, evidence: tuple[str, ...]) -> bool:
+    """Above the thresholds, and on words that are all final."""
+    assert draft.law is not None
+    threshold = draft.law.threshold(kind)
+    if confidence < threshold.min_confidence or not evidence:
+        return False
+    by_id = {segment.segment_id: segment for segment in draft.get("segments")}
+    for segment_id in evidence:
+        segment = by_id.get(segment_id)
+        if segment is None or segment.status not in _SETTLED:
+            return False
+        if segment.confidence is None and not draft.law.bundle.signals.accept_unknown_asr_confidence:
+            return False
+        if segment.confidence is not None and segment.confidence < threshold.min_asr_confidence:
+            return False
+    return True
+
+
+def settle(draft: Draft, segment_id: str) -> None:
+    """A segment became final: intents that waited for it may be confirmed now."""
+    if draft.law is None:
+        return
+    for signal, intent in sorted(draft.law.bundle.signals.intents.items(), key=lambda item: item[1]):
+        fact = draft.facts.get(f"intent.{intent}")
+        if fact is None or fact.value != "indicated" or segment_id not in fact.evidence or fact.confidence is None:
+            continue
+        if f"late.{intent}" not in draft.facts and is_confirmed(draft, signal, fact.confidence, fact.evidence):
+            _set(draft, intent, True, fact.confidence, fact.evidence)
+
+
+def unsettle(draft: Draft, segment_id: str, becomes: str) -> None:
+    """Words that an intent rests on were corrected or withdrawn: it falls, and the new words must earn it again."""
+    for name in sorted(draft.facts):
+        fact = draft.facts[name]
+        if name.startswith("intent.") and segment_id in fact.evidence and fact.value != "withdrawn":
+            draft.set_fact(name, becomes, final=False, confidence=0.0, evidence=fact.evidence)
