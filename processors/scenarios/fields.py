@@ -13,9 +13,10 @@ from schemas.records import AgentOutcome, Decision, MessageEvent, MessageEventTy
 
 
 def controls_of(word: str) -> tuple[str, ...]:
-    """What a step with this word may also say: a conversation only where the record has one."""
+    """What a step with this word may also say: a conversation and a signature only where the record has one."""
     fields = {field["name"] for field in definition(WORDS[word].record.__name__)["fields"]}
-    return tuple(key for key in CONTROLS if key != "conversation" or "conversation_id" in fields)
+    needed = {"conversation": "conversation_id", "signed": "signature"}
+    return tuple(key for key in CONTROLS if needed.get(key) in (None, *fields))
 
 
 def lead_of(step: Step) -> str:
@@ -60,7 +61,7 @@ def _field(tale: Tale, step: Step, key: str, value: Any, schema: Mapping[str, An
     if f"{key}_id" in schema:
         return {f"{key}_id": referred(tale, step, key, str(value))}
     allowed = [name.removesuffix("_id") if name.endswith("_id") else name for name in schema]
-    raise step.bad(f"unknown field {key!r}; allowed: {', '.join([*dict.fromkeys(allowed), *CONTROLS])}")
+    raise step.bad(f"unknown field {key!r}; allowed: {', '.join([*dict.fromkeys(allowed), *controls_of(step.word)])}")
 
 
 def referred(tale: Tale, step: Step, kind: str, name: str) -> str:
@@ -81,6 +82,8 @@ def referred(tale: Tale, step: Step, kind: str, name: str) -> str:
     if kind == "segment":
         known = {t.entry.body.segment_id for t in tale.told if isinstance(t.entry.body, TranscriptSegment)}
         _there(step, name if name in known else None, f"nothing was said that is named {name!r}")
+    if kind not in ("request", "segment", "lead", "conversation", "agent", "provider_event", "leg", "external"):
+        _there(step, tale.named.get(name), f"nothing is named {name!r}")
     return name
 
 
@@ -99,10 +102,12 @@ def _about(tale: Tale, step: Step) -> dict[str, Any]:
     if request is None:
         raise step.bad(f"no request is named {name!r}" if name else "nothing was permitted yet to report on")
     grant = tale.grant_of(request.request_id)
-    if grant is None and "grant_id" not in step.given and "grant" not in step.given:
+    is_cancelled = step.given.get("result") == "CANCELLED"
+    if grant is None and not is_cancelled and "grant_id" not in step.given and "grant" not in step.given:
         raise step.bad(f"{name} has no grant to report on (give grant_id to report without one)")
     return {
-        "request_id": request.request_id, "agent_id": request.agent_id, "grant_id": grant, "lead_id": request.lead_id,
+        "request_id": request.request_id, "agent_id": request.agent_id, "grant_id": grant or "",
+        "lead_id": request.lead_id,
     }  # fmt: skip
 
 

@@ -8,17 +8,18 @@ fields: a new one in the schema can be given at once.
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from processors.scenarios.fields import controls_of, conversation_of, lead_of, resolve
 from processors.scenarios.moments import duration, moment
+from processors.scenarios.people import signed
 from processors.scenarios.source import BadScenario, Seq, plain, read
 from processors.scenarios.tale import Tale
 from processors.scenarios.words import CONTROLS, WORDS, Step
 from schemas.jsonio import from_json, iso, to_json
-from schemas.records import PolicyActivation, Record, TranscriptSegment
+from schemas.records import HumanIntervention, PolicyActivation, Record, TranscriptSegment
 
 
 class Teller:
@@ -48,7 +49,9 @@ class Teller:
         word = WORDS[step.word]
         at = self._move(step)
         fields = resolve(self._tale, step, word, at)
-        body = from_json(word.record, fields)
+        body: Record = from_json(word.record, fields)
+        if step.controls.get("signed"):
+            body = signed(cast(HumanIntervention, body))
         self._name(step, body)
         self._tale.conversations[fields["lead_id"]] = fields.get("conversation_id") or conversation_of(self._tale, step)
         self._tale.tell(body, at)

@@ -10,6 +10,7 @@ from processors.ids import derive
 from processors.offline import MemoryRows
 from processors.partition import LEAD_PREFIX, Partition
 from processors.policy import Bundle
+from processors.scenarios.people import with_keys
 from schemas.codec import KIND_OF
 from schemas.records import (
     AgentRequest,
@@ -141,7 +142,7 @@ class Tale:
     def activation(self, change: dict[str, Any] | None) -> PolicyActivation:
         """An approved activation of the bundle under test, changed as told; the next revision."""
         if change:
-            self.bundle = changed(self.bundle, json.dumps(change))
+            self.bundle = changed(self.bundle, json.dumps(with_keys(change)))
         self.revision += 1
         text, digest = text_of(self.bundle)
         signer = self.court.signer

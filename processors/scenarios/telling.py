@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from processors.facts import kind_of
 from processors.scenarios.finding import Finding
 from processors.scenarios.tale import Tale, Told, is_heartbeat
 from processors.timing import zone
@@ -83,6 +84,8 @@ def _output(value: Record) -> str:
         codes = sorted({reason.code.value for criterion in value.criteria for reason in criterion.reasons})
         return f"{value.request_id}: {value.verdict} {', '.join(codes)}".rstrip()
     if isinstance(value, Transition):
+        if kind_of(value.fact.partition("/")[0]) is None:
+            return ""  # a part of the row; what it means is told by the record of its own
         return f"{value.fact}: {value.old_value or 'absent'} -> {value.new_value or 'absent'}"
     if isinstance(value, Directive):
         return f"directive {value.type} {value.speech_mode or ''} ({value.code}) {value.message}"

@@ -43,8 +43,8 @@ WORDS: dict[str, Word] = {
     ),
 }  # fmt: skip
 """Words that append a record about a lead."""
-CONTROLS = ("as", "after", "lead", "conversation")
-"""What any step may also say, beside its word or under it."""
+CONTROLS = ("as", "after", "lead", "conversation", "signed")
+"""What a step may also say, beside its word or under it; `signed` is of human alone."""
 
 
 class Step(NamedTuple):

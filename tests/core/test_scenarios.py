@@ -134,6 +134,8 @@ def test_an_expectation_that_can_never_mean_anything_is_an_error_with_its_line(
         ("{says: {text: hello, after: 1}, after: 1}", "after stands beside it and under it"),
         ("{wait: 5, after: 1}", "it takes no 'after'"),
         ("{crm: LEAD_UPSERTED, conversation: c1}", "it takes no 'conversation'"),
+        ("{says: hello, signed: true}", "it takes no 'signed'"),
+        ("human: {type: OVERRIDE_WITHDRAWN, override: o1}", "nothing is named 'o1'"),
         ("wait: {weeks: 1}", "is no duration"),
         ("at: 2026-11-18T11:00 America/New_York", "time does not go back"),
         ("at: 2026-11-18T13:00", "has no time zone"),
