@@ -42,9 +42,10 @@ def resolve(tale: Tale, step: Step, word: Word, at: int) -> dict[str, Any]:
     if name is not None:
         fields.setdefault(word.id_field, str(name))
     for field in schema.values():
-        if field["name"] not in fields:
+        is_needed = "default" not in field or field["name"] in ("lead_id", "conversation_id")
+        if is_needed and field["name"] not in fields:
             usual = _usual(tale, step, field["name"], fields, at)
-            if usual is not None and ("default" not in field or field["name"] in ("lead_id", "conversation_id")):
+            if usual is not None:
                 fields[field["name"]] = usual
     if word.record is Signal:
         fields.setdefault("evidence", _last_words(tale, lead_of(step), step))
@@ -118,10 +119,9 @@ def _usual(tale: Tale, step: Step, field: str, fields: Mapping[str, Any], at: in
         return _usual_conversation(tale, step, conversation)
     if field == "agent_id" and "role" in fields:
         return f"{fields['role']}-agent"
-    usual: dict[str, Any] = {
-        "lead_id": lead_of(step), "provider": "twilio", "call_id": conversation, "requested_at": iso(at),
-        "received_at": iso(at), "occurred_at": iso(at),
-    }  # fmt: skip
+    if field in ("requested_at", "received_at", "occurred_at"):
+        return iso(at)
+    usual = {"lead_id": lead_of(step), "provider": "twilio", "call_id": conversation}
     if field in usual:
         return usual[field]
     kinds = ("event_id", "segment_id", "message_id", "request_id", "outcome_id", "intervention_id")

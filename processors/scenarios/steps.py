@@ -28,6 +28,7 @@ class Teller:
     def __init__(self, tale: Tale, file: str, beginnings: Mapping[str, Any]) -> None:
         self._tale = tale
         self._file = file
+        self._own = beginnings
         self._beginnings = {**_shipped(), **beginnings}
 
     def run(self, items: list[Any], line: int, context: Mapping[str, Any] | None = None) -> None:
@@ -81,10 +82,8 @@ class Teller:
         mark = (name, lead_of(step), conversation_of(self._tale, step))
         if mark not in self._tale.begun:
             self._tale.begun.add(mark)
-            context: dict[str, Any] = {
-                key: step.controls[key] for key in ("lead", "conversation") if key in step.controls
-            }
-            self.run(list(steps), int(step.where.rpartition(":")[2]), context)
+            # What is wrong in a shipped beginning is told at the line that named it.
+            self.run(steps if name in self._own else list(steps), step.line, step.about())
 
     def _wait(self, step: Step) -> None:
         self._tale.wait(self._tale.now + duration(step.given["for"]))

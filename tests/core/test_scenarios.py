@@ -157,6 +157,15 @@ def test_a_step_that_can_t_be_carried_out_is_an_error_with_its_line(tmp_path: Pa
     assert complaint in result.report
 
 
+def test_what_is_wrong_in_a_files_own_beginning_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        "group: state\nbeginnings:\n  odd:\n  - lead known\n  - shout: hello\n"
+        "scenarios:\n- {name: one, given: [odd], then: [{stage: contact}]}\n"
+    )
+    assert f"{file}:5: unknown step 'shout'" in run(load_directory(file)[0][0], BUNDLE, COURT).report
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
