@@ -64,7 +64,8 @@ REASONS: Mapping[ReasonCode, CodeText] = {
     R.CASE_OPEN: CodeText("A case for a person is open and suspends the action.", "Wait for the person."),
     R.PAUSED_BY_HUMAN: CodeText("A person paused automation for this lead.", "Wait for RESUME."),
     R.OBLIGATION_UNFULFILLED: CodeText(
-        "An obligation of an earlier permit was not reported as done.", "Fulfil it and report the outcome."
+        "An obligation was not reported as done, or the transcript does not show it.",
+        "Fulfil it in words that the policy confirms, and report the outcome.",
     ),
     R.DEFER_EXPIRED: CodeText("What the request waited for did not come in time.", "Propose again when it has."),
     R.TOO_LATE: CodeText("The request was too old when it was judged.", "Check the agent's clock and lag."),
@@ -92,6 +93,32 @@ REASONS: Mapping[ReasonCode, CodeText] = {
         "Operator: check the control worker and the agent's connection.",
     ),
     R.NO_ANSWER_IN_TIME: CodeText("No verdict came before the agent's own deadline.", "Do not act."),
+    R.CONDITION_NOT_MET: CodeText(
+        "A condition of the policy is not true.", "See the rule; `mandate explain` shows it."
+    ),
+    R.PROMPT_OUT_OF_SCOPE: CodeText("The role may not work with this part of the prompt.", "Stay within the scope."),
+    R.TOKEN_LIMIT: CodeText("The answer would be longer than role and speech mode allow.", "Ask for a shorter one."),
+    R.WORDING_NOT_ALLOWED: CodeText("The speech mode bars this wording.", "Say it without the barred phrases."),
+    R.SPEECH_MODE: CodeText(
+        "The speech mode of the conversation bars this kind of action.", "Wait until the mode widens."
+    ),
+    R.EXECUTION_LOCKED: CodeText("The buyer called a halt in this conversation.", "Do nothing until a person looked."),
+    R.AGENT_SPEAKING: CodeText("The agent who had the lead before still speaks.", "Wait until it is silent."),
+    R.STALE_FACT: CodeText("The fact is older than the policy lets anything rest on.", "Confirm it again."),
+    R.LATE_EVIDENCE: CodeText(
+        "The signal came too late after the words, or by a clock that runs ahead.", "Detector: check lag and clock."
+    ),
+    R.CONFLICTING_FACTS: CodeText("What the buyer said contradicts itself.", "Let the buyer say it again."),
+    R.EVENTS_MISSING: CodeText("Events of this call are missing.", "Wait: they are awaited for a stated time."),
+    R.RETRIES_EXHAUSTED: CodeText(
+        "The effect was refused, and asked for too often since.", "Stop asking; the reason says until when."
+    ),
+    R.CUT_OFF: CodeText("The policy in force cuts this agent, role or policy off.", "Stop; ask the operator."),
+    R.OVERRIDE_WITHDRAWN: CodeText("The override behind the grant ended.", "Stop, and propose again."),
+    R.REQUEST_CANCELLED: CodeText("The agent withdrew the request.", "Nothing."),
+    R.TOO_MANY_OPEN: CodeText("The lead has as many grants or waiting requests as it can hold.", "End some first."),
+    R.FLOOR_PASSED: CodeText("Another agent has the lead now.", "Be silent."),
+    R.STOP_PHRASE: CodeText("The buyer called a halt.", "Stop what you are doing."),
 }
 
 DEAD_LETTERS: Mapping[DeadLetterCode, CodeText] = {
