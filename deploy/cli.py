@@ -221,7 +221,9 @@ def tail(
     limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many records.")] = None,
     until_idle: Annotated[
         float | None,
-        typer.Option("--until-idle", min=0.1, metavar="SECONDS", help="Stop when nothing came for so long."),
+        typer.Option(
+            "--until-idle", min=0, metavar="SECONDS", help="Stop when nothing came for so long; 0: at the present end."
+        ),
     ] = None,
 ) -> None:
     """Follow topics as JSON lines, decoded. Ends with Ctrl-C."""

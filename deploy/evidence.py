@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from deploy.settings import Settings
 from schemas.codec import CodecError, encode
@@ -16,6 +16,10 @@ from schemas.records import Decision, JournalEntry, LeadId, Position, Record
 
 JOURNAL, DECISIONS = "execution.journal", "permission.decisions"
 _PROGRESS_EVERY_S = 2.0
+_BATCH = 1_000
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
 
 R = TypeVar("R", bound=Record)
 Line = dict[str, Any]
@@ -74,18 +78,26 @@ class Topics:
         """Scans permission.decisions; a record without these letters in it is not even decoded."""
         needle = wanted.encode("utf-8", "surrogatepass")
         found = []
-        for partition in range(self._partitions(DECISIONS)):
-            for _, value in self._read(DECISIONS, partition):
-                if value is None or needle not in value:
-                    continue
-                try:
-                    decision = self._codec.decode(Decision, value)
-                except CodecError as error:
-                    print(f"mandate: a record of {DECISIONS} can't be read: {error}", file=sys.stderr)
-                    continue
-                if wanted in (decision.decision_id, decision.request_id):
-                    found.append(Recorded(decision, self._body(decision, value)))
+        for value in self._all_decisions():
+            if needle not in value:
+                continue
+            try:
+                decision = self._codec.decode(Decision, value)
+            except CodecError as error:
+                print(f"mandate: a record of {DECISIONS} can't be read: {error}", file=sys.stderr)
+                continue
+            if wanted in (decision.decision_id, decision.request_id):
+                found.append(Recorded(decision, self._body(decision, value)))
         return found
+
+    def _all_decisions(self) -> Iterator[bytes]:
+        from streams.kafka import follow
+
+        done: list[bool] = []
+        progress = Progress(f"records of {DECISIONS}", 0)
+        for message in follow(self._settings, [DECISIONS], stop=lambda: bool(done), ready=lambda: done.append(True)):
+            progress.step()
+            yield message.value() or b""
 
     def _body(self, decision: Decision, value: bytes) -> bytes:
         """The Avro body as recorded; encoded again when it was written with another version of the schema."""
@@ -95,52 +107,39 @@ class Topics:
     def journal(self, until: Position, lead_id: LeadId) -> Entries:
         """Reads the partition; an entry without the lead's id in it, and with a key, is not even decoded."""
         needle = lead_id.encode("utf-8", "surrogatepass")
-        for offset, key, value in self._keyed(JOURNAL, until.partition, until.offset):
+        for message in self._partition(until):
+            key, value = message.key(), message.value()
             entry = None
             if value is not None and (not key or needle in value):
                 try:
                     entry = self._codec.decode(JournalEntry, value)
                 except CodecError:
                     entry = None  # control passed over it too, with a dead letter
-            yield entry, offset
+            yield entry, message.offset() or 0
 
-    def _read(self, topic: str, partition: int) -> Iterator[tuple[int, bytes | None]]:
-        for offset, _, value in self._keyed(topic, partition, None):
-            yield offset, value
+    def _partition(self, until: Position) -> Iterator[Message]:
+        """The journal partition without a group, up to a place or to its present end."""
+        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
-    def _partitions(self, topic: str) -> int:
-        from streams.kafka import make_consumer, partition_count
-
-        consumer = make_consumer(self._settings, "mandate-explain")
-        try:
-            return partition_count(consumer, topic)
-        finally:
-            consumer.close()
-
-    def _keyed(self, topic: str, partition: int, until: int | None) -> Iterator[tuple[int, bytes | None, bytes | None]]:
-        """Records of a partition, without a group: up to an offset, or what it holds now."""
-        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
-
-        from streams.kafka import at_end, checked, make_consumer
+        from streams import Broken
+        from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
 
         consumer = make_consumer(self._settings, "mandate-explain", **{"enable.partition.eof": True})
         try:
-            place = TopicPartition(topic, partition, OFFSET_BEGINNING)
-            low, high = consumer.get_watermark_offsets(place, timeout=15)
-            progress = Progress(f"records of {topic}/{partition}", (high if until is None else until + 1) - low)
+            place = TopicPartition(JOURNAL, until.partition, OFFSET_BEGINNING)
+            low, _ = consumer.get_watermark_offsets(place, timeout=15)
+            progress = Progress(f"records of {JOURNAL}/{until.partition}", until.offset + 1 - low)
             consumer.assign([place])
             while True:
-                for message in consumer.consume(1000, 1.0):
+                for message in consumer.consume(_BATCH, 1.0):
                     record = checked(message)
-                    if record is None:
-                        if at_end(message):
-                            return
-                        continue
-                    offset = record.offset() or 0
-                    if until is not None and offset > until:
+                    if at_end(message) or (record is not None and (record.offset() or 0) > until.offset):
                         return
-                    progress.step()
-                    yield offset, record.key(), record.value()
+                    if record is not None:
+                        progress.step()
+                        yield record
+        except KafkaException as error:
+            raise Broken(f"{JOURNAL} can't be read ({error.args[0].str()}).", CHECK_BROKERS) from error
         finally:
             consumer.close()
 

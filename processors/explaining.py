@@ -21,7 +21,7 @@ from processors.explanation import (
 from processors.law import Law, compile_law
 from processors.policy import PolicyError, Rule
 from processors.refold import Comparison, Refold, claims_of
-from processors.remedies import Scene, would_hold
+from processors.remedies import Remedy, Scene, remedy
 from schemas.records import (
     AgentOutcome,
     AgentRequest,
@@ -166,10 +166,12 @@ class _Author:
     def _reason(self, reason: Reason) -> ReasonNote:
         rule = self._rule(reason.rule_id)
         meaning, advice = self.texts.get(reason.code, ("A code without a text.", ""))
+        cure = self._remedy(reason, rule)
         return ReasonNote(
             code=reason.code.value, meaning=meaning, advice=advice, rule_id=reason.rule_id,
             title=rule.title if rule else None, source=self._source(rule), message=reason.message,
-            facts=tuple(map(self._fact, reason.facts)), would_hold_when=self._would_hold(reason, rule),
+            facts=tuple(map(self._fact, reason.facts)), would_hold_when=cure.demands,
+            stood_in_the_way=cure.stood,
         )  # fmt: skip
 
     def _source(self, rule: Rule | None) -> str:
@@ -179,26 +181,29 @@ class _Author:
         row = self.law.bundle.regulations.get(rule.source)
         return f"{row.title}: {row.source} ({row.note})" if row else rule.source
 
-    def _would_hold(self, reason: Reason, rule: Rule | None) -> tuple[str, ...]:
-        if rule is None or self.law is None:
-            return self._waited_for() if reason.code is ReasonCode.DEFER_EXPIRED else ()
-        if reason.code is ReasonCode.RULE_ERROR:
-            return ("the rule can be evaluated: it failed while it ran",)
-        scene = Scene(self.decision, self.request, self.state, self.law.bundle, self.calendar.tell)
-        until = (f"not before {self.calendar.tell(reason.until)}",) if reason.until is not None else ()
-        return would_hold(rule, scene) + until
+    def _remedy(self, reason: Reason, rule: Rule | None) -> Remedy:
+        found = Remedy()
+        if reason.code is ReasonCode.DEFER_EXPIRED:
+            found = self._waited_for()
+        elif reason.code is ReasonCode.RULE_ERROR:
+            found = Remedy(("the rule can be evaluated: it failed while it ran",))
+        elif rule is not None and self.law is not None:
+            scene = Scene(self.decision, self.request, self.state, self.law.bundle, self.calendar.tell)
+            found = remedy(rule, scene)
+        if reason.until is None:
+            return found
+        return found._replace(stood=(*found.stood, f"it stands until {self.calendar.tell(reason.until)}"))
 
-    def _waited_for(self) -> tuple[str, ...]:
+    def _waited_for(self) -> Remedy:
         """What the defer that ended in vain had waited for."""
         waits = self.decision.defer
         first = next(
             (d for d in self.refold.decisions if waits and d.defer and d.verdict is Verdict.DEFER
              and d.defer.defer_id == waits.defer_id), None,
         )  # fmt: skip
-        if first is None:
-            return ()
-        reasons = [(r, self._rule(r.rule_id)) for c in first.criteria for r in c.reasons]
-        return tuple(sentence for reason, rule in reasons if rule for sentence in self._would_hold(reason, rule))
+        reasons = [reason for c in first.criteria for reason in c.reasons] if first else []
+        found = [self._remedy(reason, self._rule(reason.rule_id)) for reason in reasons]
+        return Remedy(tuple(d for f in found for d in f.demands), tuple(s for f in found for s in f.stood))
 
     def _override(self) -> OverrideNote | None:
         used = self.decision.override

@@ -49,7 +49,7 @@ class FactNote(Part, frozen=True, kw_only=True):
 
 
 class ReasonNote(Part, frozen=True, kw_only=True):
-    """One reason. would_hold_when: sentences that are true together when the rule holds."""
+    """One reason. would_hold_when: clauses that are true together when the rule holds."""
 
     code: str
     meaning: str
@@ -60,6 +60,7 @@ class ReasonNote(Part, frozen=True, kw_only=True):
     message: str
     facts: tuple[FactNote, ...]
     would_hold_when: tuple[str, ...]
+    stood_in_the_way: tuple[str, ...]
 
 
 class CriterionNote(Part, frozen=True, kw_only=True):

@@ -38,23 +38,30 @@ class Scene(NamedTuple):
         return "not read" if ref is None else ref.value or "(empty)" if ref.version else "not set"
 
 
+class Remedy(NamedTuple):
+    """demands: clauses that are true together when the rule holds. stood: what was in the way at the time."""
+
+    demands: tuple[str, ...] = ()
+    stood: tuple[str, ...] = ()
+
+
 Details = Iterator[str]
 
 
-def would_hold(rule: Rule, scene: Scene) -> tuple[str, ...]:
-    """Clauses, the first of which is what the rule demands; the others say what was in the way."""
-    decision = scene.decision
-    if rule.check.kind in _BY_LEAD:
-        return tuple(_BY_LEAD[rule.check.kind](scene))
-    demand = requirement(scene.bundle, rule, decision.action, decision.role, decision.channel)
-    details = _DETAILS.get(rule.check.kind)
-    return (demand, *details(scene, rule.check)) if details else (demand,)
+def remedy(rule: Rule, scene: Scene) -> Remedy:
+    """What would make a failed rule hold."""
+    decision, kind = scene.decision, rule.check.kind
+    details = _DETAILS.get(kind)
+    stood = tuple(details(scene, rule.check)) if details else ()
+    if kind in _BY_LEAD:
+        return Remedy(tuple(_BY_LEAD[kind](scene)), stood)
+    return Remedy((requirement(scene.bundle, rule, decision.action, decision.role, decision.channel),), stood)
 
 
 # --- facts
 def _intent_confirmed(scene: Scene, check: IntentConfirmed) -> Details:
     if scene.now(f"intent.{check.intent}") == "paused":
-        yield "an objection or a contradiction paused it: that must be resolved first"
+        yield "an objection or a contradiction had paused it, which must be resolved first"
 
 
 def _stage_reached(scene: Scene, _: object) -> Details:
@@ -66,7 +73,7 @@ def _stage_reached(scene: Scene, _: object) -> Details:
     for stage in scene.bundle.stages[reached + 1 : needed + 1]:
         for condition in stage.earned_by:
             if not _holds(scene, condition):
-                yield f"{stage.name} lacks {condition.fact} (was {scene.now(condition.fact)})"
+                yield f"{stage.name} lacked {condition.fact} ({scene.now(condition.fact)})"
 
 
 def _holds(scene: Scene, condition: FactCondition) -> bool:
@@ -84,7 +91,7 @@ def _fields_in_role(scene: Scene, _: object) -> Details:
     allowed = scene.bundle.roles[scene.decision.role].crm_fields
     outside = sorted(set(scene.request.crm_fields) - set(allowed)) if scene.request else []
     if outside:
-        yield f"{', '.join(outside)} must be left out"
+        yield f"it asked for {', '.join(outside)}, which the role may not write"
 
 
 def _within_authority(scene: Scene, check: WithinAuthority) -> Details:
@@ -118,7 +125,6 @@ def _attempts(scene: Scene) -> Details:
     yield f"the last attempt is at least {span(contact.min_gap_s)} ago"
     for name, rule in _jurisdictions(scene):
         yield f"{name}: at most {rule.max_attempts} attempts in {span(rule.attempts_window_s)} [{rule.source}]"
-    yield from _tried(scene, None)
 
 
 def _tried(scene: Scene, _: object) -> Details:
@@ -138,14 +144,15 @@ def _jurisdictions(scene: Scene) -> list[tuple[str, Any]]:
 def _floor_free(scene: Scene, _: object) -> Details:
     floor = scene.state.floor if scene.state else None
     if floor:
-        yield f"{floor.agent_id} has it until {scene.tell(floor.until)} at the latest"
+        yield f"{floor.agent_id} had the lead, until {scene.tell(floor.until)} at the latest"
 
 
 def _effect_free(scene: Scene, _: object) -> Details:
     effect = scene.bundle.actions[scene.decision.action].effect
     for grant in scene.state.permissions if scene.state else ():
         if grant.effect == effect and grant.status is PermissionStatus.GRANTED:
-            yield f"{grant.agent_id} may do {grant.action} until {scene.tell(grant.expires_at)}, unless it reports before"
+            until = scene.tell(grant.expires_at)
+            yield f"{grant.agent_id} had a grant for {grant.action}, until {until} unless it reports before"
 
 
 def _effect_not_refused(scene: Scene, _: object) -> Details:
@@ -161,7 +168,8 @@ def _not_suspended(scene: Scene, _: object) -> Details:
     action = scene.decision.action
     for case in scene.state.cases if scene.state else ():
         if action in case.suspended or "*" in case.suspended:
-            yield f"a person must resolve case {case.case_id} ({case.cause}, {case.status}, due {scene.tell(case.deadline)})"
+            due = scene.tell(case.deadline)
+            yield f"case {case.case_id} ({case.cause}, {case.status}, due {due}) waits for a person"
 
 
 def _in_time(scene: Scene, _: object) -> Details:
@@ -180,6 +188,7 @@ _DETAILS: dict[str, Callable[[Scene, Any], Details]] = {
     "tool_in_role": _tool_in_role,
     "fields_in_role": _fields_in_role,
     "within_authority": _within_authority,
+    "attempts": _tried,
     "retries": _tried,
     "floor_free": _floor_free,
     "effect_free": _effect_free,

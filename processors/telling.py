@@ -69,10 +69,8 @@ def _reason(reason: ReasonNote, at: Moment) -> Iterator[str]:
         yield from _say(5, f"Source: {reason.source}")
     for fact in reason.facts:
         yield from _fact(fact, at)
-    if reason.would_hold_when:
-        yield from _say(5, f"Would hold when: {reason.would_hold_when[0]}" + _stop(reason.would_hold_when))
-        for i, sentence in enumerate(reason.would_hold_when[1:], 2):
-            yield from _say(9, sentence + ("." if i == len(reason.would_hold_when) else ";"))
+    yield from _clauses("Would hold when", reason.would_hold_when)
+    yield from _clauses("At the time", reason.stood_in_the_way)
     if reason.advice:
         yield from _say(5, f"What to do: {reason.advice}")
 
@@ -85,8 +83,10 @@ def _override(override: OverrideNote, at: Moment) -> Iterator[str]:
         yield from _reason(reason, at)
 
 
-def _stop(sentences: tuple[str, ...]) -> str:
-    return "." if len(sentences) == 1 else ";"
+def _clauses(heading: str, clauses: tuple[str, ...]) -> Iterator[str]:
+    for i, clause in enumerate(clauses):
+        end = "." if i == len(clauses) - 1 else ";"
+        yield from _say(5 if i == 0 else 7, (f"{heading}: " if i == 0 else "") + clause + end)
 
 
 def _fact(fact: FactNote, at: Moment) -> Iterator[str]:

@@ -27,7 +27,7 @@ from streams.code_texts import REASONS
 
 DIFFERENT = 1
 BAD_INPUT = 2
-_EXPORT = "`mandate tail execution.journal permission.decisions --from-start --until-idle 5`"
+_EXPORT = "`mandate tail execution.journal permission.decisions --from-start --until-idle 0`"
 
 
 class Witness(Court):

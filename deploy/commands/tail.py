@@ -37,7 +37,8 @@ def run(
 
     topics: none given means every output, without the heartbeats of permission.revocations. lead: only records with
     this `lead_id`. limit: stop after so many records.
-    until_idle: stop after so many seconds without a record, once everything that was there is read; None: never.
+    until_idle: stop after so many seconds without a record, once everything that was there is read: 0 is
+    the only end of a journal that ticks. None: never.
     A value that can't be read prints as {"error": ..., "bytes": ...} and the tail goes on.
     """
     unknown = [topic for topic in topics if topic not in TOPICS]

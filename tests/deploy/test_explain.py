@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +161,14 @@ def test_a_file_that_is_no_export_is_refused_with_its_line(
     assert says in capsys.readouterr().err
     assert run(settings(tmp_path), wanted="permitted", journal=tmp_path / "none.jsonl") == BAD_INPUT
     assert "can't be read: No such file" in capsys.readouterr().err
+
+
+def test_the_command_takes_its_options_and_leaves_with_its_codes(story: Story, tmp_path: Path) -> None:
+    file = export(story, tmp_path / "journal.jsonl", agent_id="somebody-else")
+    command = [sys.executable, "-m", "deploy.cli", "explain", "permitted", "--journal", str(file)]
+    environment = {**os.environ, "MANDATE_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(
+        [*command, "--json", "--rederive"], env=environment, capture_output=True, text=True, timeout=60
+    )  # fmt: skip
+    assert done.returncode == DIFFERENT, done.stderr
+    assert from_json(done.stdout).agent_id == "somebody-else"

@@ -8,9 +8,23 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
+from deploy.commands import explain, tail
+from deploy.commands.policy_activate import sign
 from deploy.settings import Settings
+from processors.policy import load_bundle
 from schemas.codec import Codec
-from schemas.records import AgentId, AgentRequest, Channel, DeadLetter, DeadLetterCode, Decision, LeadId, RequestId
+from schemas.records import (
+    AgentId,
+    AgentRequest,
+    Channel,
+    CrmEvent,
+    CrmEventType,
+    DeadLetter,
+    DeadLetterCode,
+    Decision,
+    LeadId,
+    RequestId,
+)
 from streams.registry import connect
 from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, eventually, worker
 
@@ -147,3 +161,41 @@ def test_two_workers_on_one_machine_share_the_partitions_and_hand_them_over(
         asked = request()
         partition, _ = journal.append(asked)
         eventually(lambda: answers(journal, codec, asked, partition))
+
+
+def test_a_permit_is_explained_and_derived_again_from_the_topics_and_from_an_export_of_them(
+    running: WorkerProcess,
+    stack: Settings,
+    tmp_path: Path,
+    journal: Journal,
+    codec: Codec,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = time.time_ns() // 1000
+    lead = LeadId(f"lead-{uuid.uuid4()}")
+    known = CrmEvent(
+        event_id="known", lead_id=lead, type=CrmEventType.LEAD_UPSERTED, external_id="crm-7",
+        time_zones=("America/New_York",), received_at=now,
+    )  # fmt: skip
+    partition, _ = journal.append(known)
+    policy = sign(stack, load_bundle(stack.policy_bundle), revision=now, reason="", approved_by="counsel")
+    journal.append(policy, partition=partition)
+    asked = AgentRequest(
+        request_id=RequestId(f"request-{uuid.uuid4()}"), lead_id=lead, agent_id=AgentId("agent-1"), role="booking",
+        action="update_crm", channel=Channel.BACKEND, crm_fields={"availability": "mornings"}, requested_at=now,
+    )  # fmt: skip
+    journal.append(asked)
+    ((decision, _),) = eventually(lambda: answers(journal, codec, asked, partition))
+    assert explain.run(stack, wanted=decision.decision_id, rederive=True) == 0
+    from_topics = capsys.readouterr().out
+    assert from_topics.startswith("PERMIT  update_crm by agent-1 (booking)")
+    assert "lead.external_id = crm-7 (final), set by crm event LEAD_UPSERTED" in from_topics
+    assert "Rederived: identical\n" in from_topics
+    assert decision.grant is not None
+    assert decision.grant not in from_topics
+    file = tmp_path / "journal.jsonl"
+    with file.open("w") as out:
+        tail.run(stack, topics=[JOURNAL, DECISIONS], from_start=True, until_idle=0, out=out)
+    assert explain.run(stack, wanted=asked.request_id, journal=file, rederive=True) == 0
+    assert capsys.readouterr().out == from_topics
+    assert explain.run(stack, wanted="nobody-asked-this") == explain.BAD_INPUT
