@@ -69,7 +69,8 @@ def answered_by(hearing: Hearing, check: AnsweredByCheck) -> Failure | None:
     found = hearing.value("conversation.answered_by")
     if found in ("", AnsweredBy.UNKNOWN):
         # Neither a person nor a machine by guess: the rule says what is conservative for its actions.
-        return None if check.unknown == "holds" else Failure(code=ReasonCode.MISSING_FACT)
+        counts_as = check.unknown if found else check.missing
+        return None if counts_as == "holds" else Failure(code=ReasonCode.MISSING_FACT)
     return None if found == check.who else FAILED
 
 

@@ -77,10 +77,12 @@ def _in_words(bundle: Bundle, check: object) -> str | None:
         case IntentConfirmed():
             return _intent(bundle, check.intent)
         case AnsweredByCheck():
-            unknown = (
-                "an unknown detection suffices" if check.unknown == "holds" else "an unknown detection does not do"
+            unknown = "suffices" if check.unknown == "holds" else "does not do"
+            missing = "suffices" if check.missing == "holds" else "does not do"
+            return (
+                f"conversation.answered_by is {check.who}; "
+                f"a detection without a result {unknown}, and no detection at all {missing}"
             )
-            return f"conversation.answered_by is {check.who}; {unknown}"
         case ObligationMet():
             where = f", where the lead is in {one_of(check.jurisdictions)}" if check.jurisdictions else ""
             return f"the obligation {check.obligation} is fulfilled in this conversation{where}"

@@ -51,11 +51,16 @@ class IntentConfirmed(Model):
 
 
 class AnsweredByCheck(Model):
-    """Who answered. unknown: what an unknown or missing detection counts as, for these actions."""
+    """Who answered, by machine detection.
+
+    unknown: what a detection counts as, for these actions, that came to no result. missing: the same when there was
+    none at all, as where it is not in use.
+    """
 
     kind: Literal["answered_by"]
     who: Literal["HUMAN", "MACHINE"]
     unknown: Literal["holds", "fails"]
+    missing: Literal["holds", "fails"]
 
 
 class ObligationMet(Model):
