@@ -109,7 +109,7 @@ def load_bundle(directory: Path) -> Bundle:
                 raise PolicyError(f"{file}: {key!r} already stands in another file of the bundle")
             merged[key] = value
     try:
-        return Bundle.model_validate_json(json.dumps(merged))
+        return Bundle.model_validate_json(json.dumps(merged, default=str))  # YAML makes dates of what looks like one
     except ValidationError as error:
         raise PolicyError(f"{directory}: {_explain(error)}") from error
 

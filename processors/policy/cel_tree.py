@@ -5,13 +5,14 @@ that are needed are read, so that no protobuf library is.
 """
 
 from collections.abc import Iterator
+from struct import unpack
 from typing import Literal, NamedTuple
 
-Kind = Literal["string", "integer", "constant", "name", "select", "call", "list", "struct", "comprehension"]
+Kind = Literal["string", "number", "constant", "name", "select", "call", "list", "struct", "comprehension"]
 
 
 class Node(NamedTuple):
-    """One node. text: of a name, a field, a function, a string. number: of an integer.
+    """One node. text: of a name, a field, a function, a string. number: of a number.
 
     at: where it stands, counted in characters from 0.
     """
@@ -20,7 +21,7 @@ class Node(NamedTuple):
     text: str
     children: tuple["Node", ...]
     at: int
-    number: int = 0
+    number: int | float = 0
 
     def walk(self) -> Iterator["Node"]:
         """This node and all below it."""
@@ -72,7 +73,9 @@ def _constant(value: Message, at: int) -> Node:
     if 6 in value:
         return Node("string", _text(value, 6), (), at)
     if 3 in value:
-        return Node("integer", "", (), at, _signed(_int(value, 3)))
+        return Node("number", "", (), at, _signed(_int(value, 3)))
+    if 5 in value:
+        return Node("number", "", (), at, unpack("<d", _bytes(value, 5))[0])
     return Node("constant", "", (), at)
 
 

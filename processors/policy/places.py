@@ -36,6 +36,7 @@ class BundleFiles:
         self.flaws: list[Flaw] = []
         self._places: dict[Steps, Place] = {}
         self._words: dict[Steps, str] = {}
+        self._positions: dict[Steps, Steps] = {}
         files = sorted(directory.glob("*.yaml"))
         if not files:
             sentence = "no .yaml files; a policy bundle is a directory of them"
@@ -45,19 +46,22 @@ class BundleFiles:
 
     def place(self, steps: Steps) -> Place:
         """Where a part stands. Steps that lead nowhere are left out, so that a near part is named at least."""
-        found, at = self._places.get((), Place(self.directory, 1)), ()
+        return self._places.get(self._known(steps), Place(self.directory, 1))
+
+    def _known(self, steps: Steps) -> Steps:
+        at: Steps = ()
         for step in steps:
-            if (*at, step) in self._places:
-                at = (*at, step)
-                found = self._places[at]
-        return found
+            on = self._positions.get((*at, step), (*at, step))
+            at = on if on in self._places else at
+        return at
 
     def place_of_word(self, steps: Steps, word: str) -> Place:
         """Where a word stands as key or value within a part; the part itself when it doesn't."""
+        part = self._known(steps)
         for below, text in self._words.items():
-            if text == word and below[: len(steps)] == steps:
+            if text == word and below[: len(part)] == part:
                 return self._places[below]
-        return self.place(steps)
+        return self.place(part)
 
     def _read(self, file: Path) -> None:
         try:
@@ -114,9 +118,8 @@ class BundleFiles:
     def _item(self, file: Path, steps: Steps, index: int, node: yaml.Node) -> Any:
         self._mark(file, (*steps, index), node)
         named = _name_of(node)
-        if named is not None and (*steps, named) not in self._places:
-            self._mark(file, (*steps, named), node)
-            self._value(file, (*steps, named), node)
+        if named is not None:
+            self._positions.setdefault((*steps, named), (*steps, index))
         return self._value(file, (*steps, index), node)
 
 
