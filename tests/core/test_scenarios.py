@@ -279,3 +279,12 @@ def test_the_docs_list_every_group_step_expectation_and_beginning() -> None:
     shipped = yaml.safe_load((ROOT / "processors" / "scenarios" / "beginnings.yaml").read_text(encoding="utf-8"))
     listed = [*get_args(Group), *words.WORDS, *SPECIAL, *expectations.WORDS, *answers.WORDS, *shipped]
     assert [word for word in listed if f"`{word}`" not in text] == []
+
+
+def test_the_example_of_the_docs_holds(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    file = tmp_path / "example.yaml"
+    file.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    scenarios, errors = load_directory(file)
+    assert errors == []
+    assert [run(scenario, BUNDLE, COURT).report for scenario in scenarios] == [""]
