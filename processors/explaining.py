@@ -3,7 +3,7 @@
 What the journal at hand does not give is said so and taken from the decision itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from processors.explanation import (
     AnswerNote,
@@ -20,23 +20,14 @@ from processors.explanation import (
 )
 from processors.law import Law, compile_law
 from processors.policy import PolicyError, Rule
-from processors.refold import Comparison, Refold, claims_of
+from processors.refold import Comparison, Refold, claims_of, describe, evidence_of, shortcomings
 from processors.remedies import Remedy, Scene, remedy
 from schemas.records import (
-    AgentOutcome,
-    AgentRequest,
-    CallEvent,
-    CrmEvent,
     Decision,
     FactRef,
-    HumanIntervention,
-    JournalEntry,
-    MessageEvent,
     PermissionStatus,
     Reason,
     ReasonCode,
-    Signal,
-    TranscriptSegment,
     Verdict,
 )
 
@@ -54,32 +45,8 @@ def explain(
     the refold gave. answers: decisions on the same request that are known beside those of the refold. caveats: what
     the reader of the journal has to say.
     """
-    shortcomings = (*caveats, *_shortcomings(refold, comparison))
+    shortcomings = (*caveats, *shortcomings(refold, comparison))
     return _Author(decision, refold, texts).write((*refold.decisions, *answers), shortcomings, comparison)
-
-
-def _shortcomings(refold: Refold, comparison: Comparison) -> list[str]:
-    """What the journal at hand does not give; nothing when it gives the decision again."""
-    if comparison.identical:
-        return []
-    found = [
-        f"The journal at hand does not give this decision again ({comparison.difference}). What follows is what the "
-        "decision itself carries; facts without their origin are marked."
-    ]
-    if not refold.reached:
-        found.append(f"The journal at hand ends before the decision's entry, offset {refold.until.offset}.")
-    if refold.first:
-        found.append(
-            f"It begins at offset {refold.first}: what came before (retention removed it, or the export left it out) "
-            "may hold the beginning of this lead."
-        )
-    if refold.missing:
-        holes = ", ".join(f"{first}-{last}" for first, last in refold.missing[:3])
-        found.append(
-            f"Entries are missing in it: {holes}{', …' if len(refold.missing) > 3 else ''}. An export is whole when "
-            "`mandate tail` had no --lead and no --max."
-        )
-    return found
 
 
 class _Author:
@@ -128,7 +95,7 @@ class _Author:
                 for c in decision.criteria
             ),
             override=self._override(), rests_on=self._rests_on(), changes=self._changes(), defer=self._defer(),
-            grant=self._grant(), obligations=decision.obligations, speech_mode=decision.speech_mode.value,
+            grant=self._grant(), obligations=self._obligations(), speech_mode=decision.speech_mode.value,
             max_tokens=decision.max_tokens, prompt_scope=decision.prompt_scope, policy=self._policy(),
             answers=self._answers(answers), caveats=caveats, rederived=rederived,
         )  # fmt: skip
@@ -192,7 +159,7 @@ class _Author:
             found = remedy(rule, scene)
         if reason.until is None:
             return found
-        return found._replace(stood=(*found.stood, f"it stands until {self.calendar.tell(reason.until)}"))
+        return found._replace(stood=(*found.stood, f"this reason stands until {self.calendar.tell(reason.until)}"))
 
     def _waited_for(self) -> Remedy:
         """What the defer that ended in vain had waited for."""
@@ -204,6 +171,10 @@ class _Author:
         reasons = [reason for c in first.criteria for reason in c.reasons] if first else []
         found = [self._remedy(reason, self._rule(reason.rule_id)) for reason in reasons]
         return Remedy(tuple(d for f in found for d in f.demands), tuple(s for f in found for s in f.stood))
+
+    def _obligations(self) -> dict[str, str]:
+        known = self.law.bundle.obligations if self.law else {}
+        return {name: known[name].title if name in known else "" for name in self.decision.obligations}
 
     def _override(self) -> OverrideNote | None:
         used = self.decision.override
@@ -255,8 +226,26 @@ class _Author:
         blocking = [c.name.value for c in self.decision.criteria if c.verdict is Verdict.BLOCK]
         return (
             f"This answer is final for this request. It is BLOCK because of: {', '.join(blocking)}.",
-            "A new request is judged anew; it passes once all that is said above holds.",
+            "A new request can pass once all that is said above holds.",
+            *self._override_chances(),
         )
+
+    def _override_chances(self) -> Iterator[str]:
+        """Whether a person may let the request pass."""
+        if self.law is None:
+            return
+        reasons = [reason for c in self.decision.criteria for reason in c.reasons]
+        fixed = [r.rule_id for r in reasons if (rule := self._rule(r.rule_id)) is None or not rule.overridable]
+        if fixed:
+            yield f"No person's override lifts {', '.join(fixed)}."
+            return
+        people = [
+            f"{name} ({person.role})"
+            for name, person in self.law.bundle.people.items()
+            if not {self.decision.action, "*"}.isdisjoint(person.may_override)
+        ]
+        able = ", ".join(people) or "nobody: the policy names no one"
+        yield f"A signed override lifts it, for one request, by {able}."
 
     def _permit_changes(self) -> tuple[str, ...]:
         expires = self.decision.expires_at
@@ -305,32 +294,3 @@ class _Author:
             version=version, digest=digest, title=self.law.bundle.title if self.law else None,
             revision=activation.revision, approved_by=activation.approved_by, since=self.calendar.moment(at),
         )  # fmt: skip
-
-
-def evidence_of(entry: JournalEntry) -> tuple[str, ...]:
-    """Segments that an entry itself rests on."""
-    body = entry.body
-    if isinstance(body, Signal):
-        return body.evidence
-    if isinstance(body, TranscriptSegment):
-        return (body.segment_id,)
-    return (body.message_id,) if isinstance(body, MessageEvent) and body.text else ()
-
-
-def describe(entry: JournalEntry) -> str:
-    """What an entry is, in a few words."""
-    body = entry.body
-    if isinstance(body, Signal):
-        subject = f" about {body.subject}" if body.subject else ""
-        return f"signal {body.type}{subject} (confidence {body.confidence:g}, detector {body.detector})"
-    if isinstance(body, TranscriptSegment):
-        return f"{body.status.lower()} transcript"
-    if isinstance(body, CallEvent | CrmEvent | MessageEvent):
-        return f"{entry.kind.lower()} event {body.type}"
-    if isinstance(body, AgentRequest):
-        return f"the request of {body.agent_id} for {body.action}"
-    if isinstance(body, AgentOutcome):
-        return f"the outcome {body.result} reported by {body.agent_id}"
-    if isinstance(body, HumanIntervention):
-        return f"{body.type} by {body.author} ({body.author_role}: {body.reason})"
-    return "the passing of time"

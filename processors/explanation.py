@@ -122,7 +122,10 @@ class AnswerNote(Part, frozen=True, kw_only=True):
 
 
 class Explanation(Part, frozen=True, kw_only=True):
-    """A decision explained. changes: what would change the verdict. caveats: what could not be shown, and why."""
+    """A decision explained.
+
+    changes: what would change the verdict. obligations: titles by name. caveats: what could not be shown, and why.
+    """
 
     decision_id: str
     request_id: str
@@ -145,7 +148,7 @@ class Explanation(Part, frozen=True, kw_only=True):
     changes: tuple[str, ...]
     defer: DeferNote | None
     grant: GrantNote | None
-    obligations: tuple[str, ...]
+    obligations: dict[str, str]
     speech_mode: str
     max_tokens: int | None
     prompt_scope: tuple[str, ...]

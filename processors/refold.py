@@ -17,11 +17,15 @@ from processors.partition import LEAD_PREFIX, Partition
 from schemas.codec import encode
 from schemas.jsonio import to_json
 from schemas.records import (
+    AgentOutcome,
     AgentRequest,
+    CallEvent,
+    CrmEvent,
     Decision,
     EntryKind,
     Fact,
     FactRef,
+    HumanIntervention,
     JournalEntry,
     LeadId,
     LeadState,
@@ -31,6 +35,7 @@ from schemas.records import (
     Position,
     RequestId,
     SegmentStatus,
+    Signal,
     Speaker,
     TimeUs,
     TranscriptSegment,
@@ -184,6 +189,30 @@ def compare(recorded: Decision, body: bytes, derived: Decision | None, kid: str)
     )  # fmt: skip
 
 
+def shortcomings(refold: Refold, comparison: Comparison) -> list[str]:
+    """What the journal at hand does not give; nothing when it gives the decision again."""
+    if comparison.identical:
+        return []
+    found = [
+        f"The journal at hand does not give this decision again ({comparison.difference}). What follows is what the "
+        "decision itself carries; facts without their origin are marked."
+    ]
+    if not refold.reached:
+        found.append(f"The journal at hand ends before the decision's entry, offset {refold.until.offset}.")
+    if refold.first:
+        found.append(
+            f"It begins at offset {refold.first}: what came before (retention removed it, or the export left it out) "
+            "may hold the beginning of this lead."
+        )
+    if refold.missing:
+        holes = ", ".join(f"{first}-{last}" for first, last in refold.missing[:3])
+        found.append(
+            f"Entries are missing in it: {holes}{', …' if len(refold.missing) > 3 else ''}. An export is whole when "
+            "`mandate tail` had no --lead and no --max."
+        )
+    return found
+
+
 def first_difference(recorded: Any, derived: Any, path: str = "") -> str | None:
     """The first place at which two plain JSON values differ, in words; None when they are equal."""
     if isinstance(recorded, dict) and isinstance(derived, dict):
@@ -226,3 +255,32 @@ def _kid(token: str) -> str:
         return str(jwt.get_unverified_header(token).get("kid", ""))
     except jwt.PyJWTError:
         return ""
+
+
+def evidence_of(entry: JournalEntry) -> tuple[str, ...]:
+    """Segments that an entry itself rests on."""
+    body = entry.body
+    if isinstance(body, Signal):
+        return body.evidence
+    if isinstance(body, TranscriptSegment):
+        return (body.segment_id,)
+    return (body.message_id,) if isinstance(body, MessageEvent) and body.text else ()
+
+
+def describe(entry: JournalEntry) -> str:
+    """What an entry is, in a few words."""
+    body = entry.body
+    if isinstance(body, Signal):
+        subject = f" about {body.subject}" if body.subject else ""
+        return f"signal {body.type}{subject} (confidence {body.confidence:g}, detector {body.detector})"
+    if isinstance(body, TranscriptSegment):
+        return f"{body.status.lower()} transcript"
+    if isinstance(body, CallEvent | CrmEvent | MessageEvent):
+        return f"{entry.kind.lower()} event {body.type}"
+    if isinstance(body, AgentRequest):
+        return f"the request of {body.agent_id} for {body.action}"
+    if isinstance(body, AgentOutcome):
+        return f"the outcome {body.result} reported by {body.agent_id}"
+    if isinstance(body, HumanIntervention):
+        return f"{body.type} by {body.author} ({body.author_role}: {body.reason})"
+    return "the passing of time"

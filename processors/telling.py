@@ -18,6 +18,8 @@ from processors.explanation import (
 from processors.refold import Comparison
 
 WIDTH = 110
+Seen = set[tuple[str, int]]
+"""Facts that were told already, with their offsets."""
 _CRITERIA = {"STATE": "Shared state", "ROLE": "Role", "GOVERNANCE": "Governance"}
 
 
@@ -37,10 +39,11 @@ def _lines(e: Explanation, rederived: bool) -> Iterator[str]:
     for caveat in e.caveats:
         yield from _say(2, f"Note: {caveat}")
     yield ""
+    seen: Seen = set()
     for criterion in e.criteria:
-        yield from _criterion(criterion, e.at)
+        yield from _criterion(criterion, e.at, seen)
     if e.override:
-        yield from _override(e.override, e.at)
+        yield from _override(e.override, e.at, seen)
     yield from _permit(e)
     yield ""
     yield "What would change this"
@@ -55,32 +58,31 @@ def _lines(e: Explanation, rederived: bool) -> Iterator[str]:
         yield from _comparison(e.rederived)
 
 
-def _criterion(criterion: CriterionNote, at: Moment) -> Iterator[str]:
+def _criterion(criterion: CriterionNote, at: Moment, seen: Seen) -> Iterator[str]:
     held = f"  ({_count(len(criterion.held), 'rule')} held)" if criterion.held else ""
     yield f"{_CRITERIA.get(criterion.name, criterion.name)}: {criterion.verdict}{held}"
     for reason in criterion.reasons:
-        yield from _reason(reason, at)
+        yield from _reason(reason, at, seen)
 
 
-def _reason(reason: ReasonNote, at: Moment) -> Iterator[str]:
+def _reason(reason: ReasonNote, at: Moment, seen: Seen) -> Iterator[str]:
     yield from _say(2, f"{reason.code}  {reason.title or reason.meaning} (rule {reason.rule_id})")
     yield from _say(5, reason.message)
     if reason.source:
         yield from _say(5, f"Source: {reason.source}")
-    for fact in reason.facts:
-        yield from _fact(fact, at)
+    yield from _facts(reason.facts, at, "not set", seen)
     yield from _clauses("Would hold when", reason.would_hold_when)
     yield from _clauses("At the time", reason.stood_in_the_way)
     if reason.advice:
         yield from _say(5, f"What to do: {reason.advice}")
 
 
-def _override(override: OverrideNote, at: Moment) -> Iterator[str]:
+def _override(override: OverrideNote, at: Moment, seen: Seen) -> Iterator[str]:
     yield f"Overridden: the rules alone say {override.before}"
     yield from _say(5, f"{override.author} ({override.author_role}): {override.reason}")
     yield from _say(5, f"override {override.override_id}; it lifted")
     for reason in override.lifted:
-        yield from _reason(reason, at)
+        yield from _reason(reason, at, seen)
 
 
 def _clauses(heading: str, clauses: tuple[str, ...]) -> Iterator[str]:
@@ -89,10 +91,20 @@ def _clauses(heading: str, clauses: tuple[str, ...]) -> Iterator[str]:
         yield from _say(5 if i == 0 else 7, (f"{heading}: " if i == 0 else "") + clause + end)
 
 
+def _facts(facts: tuple[FactNote, ...], at: Moment, unset: str, seen: Seen) -> Iterator[str]:
+    """Facts that were set, each told once; then the names of those that were not."""
+    for fact in facts:
+        if fact.value is not None and (fact.name, fact.offset) in seen:
+            yield from _say(5, f"{fact.name} = {fact.value} (as above)")
+        elif fact.value is not None:
+            seen.add((fact.name, fact.offset))
+            yield from _fact(fact, at)
+    missing = [fact.name for fact in facts if fact.value is None]
+    if missing:
+        yield from _say(5, f"{unset}: {', '.join(missing)}")
+
+
 def _fact(fact: FactNote, at: Moment) -> Iterator[str]:
-    if fact.value is None:
-        yield from _say(5, f"{fact.name} was not set")
-        return
     said = f"{fact.name} = {fact.value or '(empty)'} ({'final' if fact.final else 'interim'}"
     said += f", confidence {fact.confidence:g})" if fact.confidence is not None else ")"
     if fact.set_by is None or fact.set_at is None:
@@ -119,16 +131,11 @@ def _permit(e: Explanation) -> Iterator[str]:
         return
     yield ""
     yield "It rests on"
-    for fact in e.rests_on:
-        if fact.value is not None:
-            yield from _fact(fact, e.at)
-    unset = [fact.name for fact in e.rests_on if fact.value is None]
-    if unset:
-        yield from _say(5, "not set, and to stay so: " + ", ".join(unset))
+    yield from _facts(e.rests_on, e.at, "not set, and to stay so", set())
     if e.obligations:
         yield "With it the agent must"
-        for obligation in e.obligations:
-            yield from _say(5, obligation)
+        for name, title in e.obligations.items():
+            yield from _say(5, f"{name}: {title}" if title else name)
     if e.grant:
         yield from _grant(e.grant)
 
@@ -146,7 +153,7 @@ def _identity(e: Explanation) -> Iterator[str]:
     yield from _say(0, f"Policy   {_policy(e.policy)}", hang=9)
     limits = f", at most {e.max_tokens} tokens" if e.max_tokens is not None else ""
     limits += f", prompt scope {', '.join(e.prompt_scope)}" if e.prompt_scope else ""
-    yield from _say(0, f"Speech   mode {e.speech_mode}{limits}")
+    yield from _say(0, f"Limits   speech mode {e.speech_mode}{limits}", hang=9)
 
 
 def _policy(policy: PolicyNote) -> str:

@@ -5,14 +5,24 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
+from processors.authority import override_text, public_jwk
 from processors.explaining import explain
 from processors.explanation import Explanation, FactNote, as_json, from_json
+from processors.policy import Person
 from processors.refold import Refold, compare
 from processors.telling import as_text
 from schemas.codec import encode
-from schemas.records import Decision, JournalEntry, LeadId, Verdict
+from schemas.records import (
+    Decision,
+    HumanIntervention,
+    InterventionType,
+    JournalEntry,
+    LeadId,
+    PolicySignature,
+    Verdict,
+)
 from streams.code_texts import REASONS
-from tests.core.story import COURT, SECOND, Story
+from tests.core.story import COURT, KEY, SECOND, Story, activation, default_bundle
 
 TEXTS = {code: (text.meaning, text.advice) for code, text in REASONS.items()}
 
@@ -47,7 +57,7 @@ def test_a_block_shows_what_each_criterion_found_and_the_words_behind_it() -> No
     assert [(c.name, c.verdict) for c in explanation.criteria] == [
         ("STATE", "DEFER"),
         ("ROLE", "BLOCK"),
-        ("GOVERNANCE", "PERMIT"),
+        ("GOVERNANCE", "DEFER"),
     ]
     intent = fact(explanation, "intent.language_commitment")
     assert (intent.value, intent.final, intent.confidence) == ("indicated", False, 0.72)
@@ -126,6 +136,41 @@ def test_a_permit_says_what_it_rests_on_and_until_when() -> None:
     text = as_text(explanation)
     assert "The grant expires 2026-11-18 17:01:" in text
     assert "approved by counsel" in text
+
+
+def test_an_override_is_told_with_what_it_lifted() -> None:
+    author = Person(role="executive", public_key=public_jwk(KEY.public_key())["x"], may_override=("*",))
+    story = Story(policy=False)
+    story.tell(activation(default_bundle().model_copy(update={"people": {"carol": author}})))
+    story.ready_to_close()
+    asked = {"parameters": {"discount_bp": 1500}}
+    refused = story.ask("closing", "offer_discount", **asked)
+    assert "A signed override lifts it, for one request, by carol (executive)." in explained(story, refused).changes
+    unsigned = HumanIntervention(
+        intervention_id="o1", lead_id=LeadId(story.lead), type=InterventionType.OVERRIDE, author="carol",
+        author_role="executive", reason="a good customer", request_id=refused.request_id, occurred_at=story.now,
+    )  # fmt: skip
+    signature = PolicySignature(key_id="carol", signature=KEY.sign(override_text(unsigned)))
+    story.tell(msgspec.structs.replace(unsigned, signature=signature))
+    (case,) = story.state().cases
+    story.human("CASE_RESOLVED", case_id=case.case_id)
+    passed = story.ask("closing", "offer_discount", **asked)
+    assert passed.verdict is Verdict.PERMIT
+    explanation = explained(story, passed)
+    assert explanation.override is not None
+    assert [reason.code for reason in explanation.override.lifted] == ["DISCOUNT_ABOVE_AUTHORITY"]
+    text = as_text(explanation)
+    assert "Overridden: the rules alone say BLOCK" in text
+    assert "carol (executive): a good customer" in text
+    assert from_json(as_json(explanation)) == explanation
+
+
+def test_no_override_is_promised_where_the_law_bars_it() -> None:
+    story = Story()
+    story.answered_call()
+    story.says("please stop calling me")
+    changes = explained(story, story.ask("booking", "confirm_availability")).changes
+    assert any(change.startswith("No person's override lifts") for change in changes)
 
 
 def test_no_token_is_in_any_form_of_an_explanation() -> None:
