@@ -45,8 +45,8 @@ def explain(
     the refold gave. answers: decisions on the same request that are known beside those of the refold. caveats: what
     the reader of the journal has to say.
     """
-    shortcomings = (*caveats, *shortcomings(refold, comparison))
-    return _Author(decision, refold, texts).write((*refold.decisions, *answers), shortcomings, comparison)
+    notes = (*caveats, *shortcomings(refold, comparison))
+    return _Author(decision, refold, texts).write((*refold.decisions, *answers), notes, comparison)
 
 
 class _Author:
