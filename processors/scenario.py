@@ -18,7 +18,7 @@ from processors.scenarios.proofs import broken
 from processors.scenarios.source import BadScenario, plain
 from processors.scenarios.steps import Teller
 from processors.scenarios.tale import Tale
-from processors.scenarios.telling import tell
+from processors.scenarios.telling import tell, what_happened
 
 
 class Result(NamedTuple):
@@ -36,11 +36,17 @@ class Result(NamedTuple):
 
 def run(scenario: Scenario, bundle: Bundle, court: Court) -> Result:
     """Plays one scenario. The same scenario gives the same result, always."""
+    tale: Tale | None = None
     try:
         tale = _begin(scenario, bundle, court)
         findings = _play(scenario, tale)
     except BadScenario as error:
-        return Result(scenario, f"ERROR   {scenario.name}\n  {error}", is_bad=True)
+        lines = [
+            f"ERROR   {scenario.name}",
+            f"  {error}",
+            *(what_happened(tale, zone_name(scenario.at)) if tale else ()),
+        ]
+        return Result(scenario, "\n".join(lines), is_bad=True)
     if not findings:
         return Result(scenario, "")
     return Result(scenario, tell(scenario.name, scenario.where, findings, tale, zone_name(scenario.at)))

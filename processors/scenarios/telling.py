@@ -26,7 +26,7 @@ MAX_LINES = 60
 """Lines of a timeline; the beginning is left out of a longer one."""
 
 
-def tell(name: str, where: str, findings: Iterable[Finding], tale: Tale | None, zone_name: str = "UTC") -> str:
+def tell(name: str, where: str, findings: Iterable[Finding], tale: Tale, zone_name: str) -> str:
     """The report of one failed scenario."""
     lines = [f"FAILED  {name}", f"  {where}"]
     told_before: tuple[str, ...] = ()
@@ -39,18 +39,22 @@ def tell(name: str, where: str, findings: Iterable[Finding], tale: Tale | None, 
         if finding.because != told_before:
             lines += [f"    {'because ' if not i else '        '}  {line}" for i, line in enumerate(finding.because)]
         told_before = finding.because
-    if tale is not None:
-        timeline = list(_timeline(tale, zone_name))
-        lines.append(f"  what happened ({zone_name}):")
-        lines += ["    ..."] if len(timeline) > MAX_LINES else []
-        lines += timeline[-MAX_LINES:]
-    return "\n".join(lines)
+    return "\n".join([*lines, *what_happened(tale, zone_name)])
+
+
+def what_happened(tale: Tale, zone_name: str) -> list[str]:
+    """The end of the journal in words; of what was given only the answers are told."""
+    timeline = list(_timeline(tale, zone_name))
+    shortened = ["    ..."] if len(timeline) > MAX_LINES else []
+    return [f"  what happened ({zone_name}):", *shortened, *timeline[-MAX_LINES:]]
 
 
 def _timeline(tale: Tale, zone_name: str) -> Iterator[str]:
     for index, told in enumerate(tale.told):
-        outputs = [_output(output.value) for output in told.outputs if not is_heartbeat(output.value)]
-        shown = [text for text in outputs if text and index >= tale.given_end]
+        values = [output.value for output in told.outputs if not is_heartbeat(output.value)]
+        if index < tale.given_end:
+            values = [value for value in values if isinstance(value, Decision)]
+        shown = [text for value in values if (text := _output(value))]
         if isinstance(told.entry.body, Tick) and not shown:
             continue
         given = "(given) " if index < tale.given_end else ""

@@ -157,6 +157,15 @@ def test_a_step_that_can_t_be_carried_out_is_an_error_with_its_line(tmp_path: Pa
     assert complaint in result.report
 
 
+def test_a_step_that_a_block_made_impossible_shows_the_block(tmp_path: Path) -> None:
+    text = (
+        "  given: [lead unknown]\n  when:\n  - ask: {role: booking, action: initiate_contact, as: r1}\n  - report: r1\n"
+    )
+    report = run_text(tmp_path, text + "  then:\n  - r1: PERMIT\n").report
+    assert "one.yaml:7: report: r1 has no grant to report on" in report
+    assert "-> r1: BLOCK MISSING_FACT, NO_CONSENT" in report
+
+
 def test_what_is_wrong_in_a_files_own_beginning_is_told_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "one.yaml"
     file.write_text(
