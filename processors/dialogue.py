@@ -109,17 +109,24 @@ def _why(draft: Draft, mode: SpeechMode, conversation_id: ConversationId) -> Rea
 
 # --- obligations
 def obligation_reported(draft: Draft, obligation: str, conversation_id: ConversationId | None) -> None:
-    """An agent reports that it met an obligation: fulfilled when the transcript shows it, or need not."""
-    name = f"obligation.{obligation}"
-    heard = draft.value(name, conversation_id) in ("heard", "fulfilled")
-    needs = draft.law is not None and draft.law.needs_confirmation(obligation)
-    draft.set_fact(name, "fulfilled" if heard or not needs else "reported", conversation_id=conversation_id)
-
-
-def obligation_heard(draft: Draft, obligation: str, conversation_id: ConversationId, segment_id: str) -> None:
-    """An agent's final words meet an obligation: fulfilled when the agent reports it too."""
+    """An agent reports that it met an obligation."""
     name = f"obligation.{obligation}"
     known = draft.value(name, conversation_id)
     if known != "fulfilled":
-        value = "fulfilled" if known == "reported" else "heard"
+        enough = _shown_by(draft, obligation) == "report" or known == "heard"
+        draft.set_fact(name, "fulfilled" if enough else "reported", conversation_id=conversation_id)
+
+
+def obligation_heard(draft: Draft, obligation: str, conversation_id: ConversationId, segment_id: str) -> None:
+    """An agent's final words meet an obligation."""
+    name = f"obligation.{obligation}"
+    known = draft.value(name, conversation_id)
+    if known != "fulfilled":
+        enough = _shown_by(draft, obligation) == "transcript" or known == "reported"
+        value = "fulfilled" if enough else "heard"
         draft.set_fact(name, value, conversation_id=conversation_id, evidence=(segment_id,))
+
+
+def _shown_by(draft: Draft, obligation: str) -> str:
+    row = draft.law.bundle.obligations.get(obligation) if draft.law else None
+    return row.shown_by if row else "report"

@@ -132,10 +132,6 @@ class Law:
         said = words(text)
         return [name for name, phrases in self._confirming.items() if any(phrase in said for phrase in phrases)]
 
-    def needs_confirmation(self, obligation: str) -> bool:
-        """Must the transcript show that an obligation was met, beside the agent's report?"""
-        return bool(self._confirming.get(obligation))
-
     # --- modes and triggers
     def mode(self, mode: SpeechMode) -> Mode:
         """What a speech mode leaves open."""

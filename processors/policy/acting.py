@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from processors.policy.model import Model
 from schemas.records import Channel
@@ -73,12 +73,19 @@ class Person(Model):
 
 
 class Obligation(Model):
-    """What an agent must do with a permit."""
+    """What an agent must do with a permit, and what shows that it was done."""
 
     title: str
-    confirmed_by: tuple[str, ...] = Field(
-        (), description="phrases, of which the agent's final words must hold one; none = the agent's report suffices"
+    shown_by: Literal["report", "transcript", "both"] = Field(
+        "report", description="the agent's report, its final words in the transcript, or both of them"
     )
+    confirmed_by: tuple[str, ...] = Field((), description="phrases, of which the agent's words must hold one")
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> "Obligation":
+        if (self.shown_by == "report") == bool(self.confirmed_by):
+            raise ValueError(f"{self.title}: state confirmed_by where the transcript shows it, and only there")
+        return self
 
 
 class Limits(Model):

@@ -46,6 +46,7 @@ _SAID = (
     "let me think about that for a second because the budget is not only mine",
     "okay and the support is included in that price for the first year",
 )
+_DISCLOSURE = "hello this is an ai assistant and this call is recorded"
 EVENTS_OF_A_TURN = 20
 
 
@@ -85,6 +86,7 @@ class Lead:
             lambda at: self._call(at, "CALL_RINGING"),
             lambda at: self._call(at, "CALL_ANSWERED"),
             lambda at: self._call(at, "MACHINE_DETECTED", answered_by=AnsweredBy.HUMAN),
+            lambda at: self._says(at, "FINAL", speaker=Speaker.AGENT, text=_DISCLOSURE),
         ]
         steps += [partial(self._says, status="FINAL", segment=segment) for segment in said]
         steps += [
@@ -161,10 +163,12 @@ class Lead:
             )
         )
 
-    def _says(self, at: TimeUs, status: str, *, speaker: Speaker = Speaker.LEAD, segment: str | None = None) -> Event:
+    def _says(
+        self, at: TimeUs, status: str, *, speaker: Speaker = Speaker.LEAD, segment: str | None = None, text: str = ""
+    ) -> Event:
         """Interim text of a segment, then its final text under the same id."""
         self._segment = segment or self._segment or self._id("segment")
-        text = self._random.choice(_SAID)
+        text = text or self._random.choice(_SAID)
         said = TranscriptSegment(
             event_id=self._id("said"),
             lead_id=self.id,
