@@ -307,6 +307,52 @@ def policy_test(
     _call("deploy.commands.policy_test", directory=directory, policy=policy, text=text)
 
 
+Bundle = Annotated[
+    Path | None, typer.Argument(metavar="[DIR]", help="Directory of a policy bundle; default: the packaged one.")
+]
+
+
+@policy.command(
+    "lint",
+    epilog=_epilog(
+        "mandate policy lint",
+        "mandate policy lint my-bundle",
+        codes="[bold]Exit codes[/]: 0 no problems · 1 problems, a line each · 2 not a directory",
+    ),
+)
+def policy_lint(directory: Bundle = None) -> None:
+    """Tell everything that is wrong with a policy bundle: file, line, part and a sentence.
+
+    Unknown facts and names, type errors in conditions, rules that never or always fire, contradictions between rules
+    and roles, defers without end, irreversible actions without finality, permits that rest on nothing.
+    A warning is worth a look and no problem.
+    """
+    _call("deploy.commands.policy_lint", directory=directory)
+
+
+@policy.command(
+    "explain",
+    epilog=_epilog(
+        "mandate policy explain offer_discount --role closing",
+        "mandate policy explain initiate_contact --role booking --channel voice my-bundle",
+    ),
+)
+def policy_explain(
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="An action of the bundle.")],
+    role: Annotated[str, typer.Option("--role", "-r", help="The role that asks for it.")],
+    directory: Bundle = None,
+    channel: Annotated[str | None, typer.Option("--channel", "-c", help="Only what counts on this channel.")] = None,
+) -> None:
+    """Say in words what it takes for a role to be permitted an action, and what a permit brings."""
+    _call("deploy.commands.policy_explain", action=action, role=role, directory=directory, channel=channel)
+
+
+@policy.command("schema", epilog=_epilog("mandate policy schema > bundle.schema.json"))
+def policy_schema() -> None:
+    """Print the JSON Schema of a bundle's files, for editors that complete and check YAML."""
+    _call("deploy.commands.policy_schema")
+
+
 def main() -> None:
     """The console script: what an operator must know goes to stderr in a sentence, never as a traceback."""
     try:

@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from processors.checks import CHECKS
+from processors.facts import scoped
+from processors.hearing import Hearing, Situation
+from processors.law import Law
 from processors.lint import Problem, lint
-from processors.policy import load_bundle
+from processors.lint.states import Demand, Pair, State, demands, domain, is_about, pairs
+from processors.policy import Bundle, load_bundle
+from schemas.records import AgentId, AgentRequest, ConversationId, Fact, LeadId, RequestId
 
 SMALL = Path(__file__).parent / "bundles" / "small"
 DEFAULT = Path(__file__).parents[2] / "deploy" / "policy" / "default"
@@ -250,3 +256,43 @@ def test_an_unquoted_date_is_a_date(tmp_path: Path) -> None:
     (tmp_path / "bundle.yaml").write_text(text, encoding="utf-8")
     rule = next(rule for rule in load_bundle(tmp_path).rules if rule.id == "asked")
     assert rule.effective_to == date(2027, 3, 1)
+
+
+@pytest.mark.parametrize("directory", [SMALL, DEFAULT], ids=["small", "default"])
+def test_the_model_of_a_check_says_what_the_check_says(directory: Path) -> None:
+    bundle = load_bundle(directory)
+    law = Law(bundle, bundle.digest())
+    compared = 0
+    for pair in pairs(bundle):
+        for rule in bundle.rules:
+            asked = [d for d in demands(bundle, rule, pair) or () if not _is_implied(rule.check.kind, d.fact)]
+            for demand in asked if is_about(rule, pair) else ():
+                for state in domain(bundle, demand.fact):
+                    rest = {other.fact: _allowed(bundle, other) for other in asked}
+                    heard = _hearing(law, pair, {**rest, demand.fact: state})
+                    holds = CHECKS[rule.check.kind](heard, rule.check) is None
+                    assert holds is demand.allows(state), f"{rule.id}, {demand.fact}: {state}"
+                    compared += 1
+    assert compared > 50
+
+
+def _is_implied(kind: str, fact: str) -> bool:
+    """A stage is derived from the facts that earn it; the check looks at the stage alone."""
+    return kind == "stage_reached" and fact != "stage"
+
+
+def _allowed(bundle: Bundle, demand: Demand) -> State | None:
+    return next(state for state in domain(bundle, demand.fact) if demand.allows(state))
+
+
+def _hearing(law: Law, pair: Pair, states: dict[str, State | None]) -> Hearing:
+    request = AgentRequest(
+        request_id=RequestId("r"), lead_id=LeadId("l"), conversation_id=ConversationId("c"), agent_id=AgentId("a"),
+        role=pair.role, action=pair.action, channel=law.bundle.roles[pair.role].channels[0], requested_at=1,
+    )  # fmt: skip
+    facts = {
+        scoped(name, ConversationId("c")): Fact(value=state.value, version=1, offset=1, at=1, final=state.final)
+        for name, state in states.items()
+        if state is not None
+    }
+    return Hearing(request, Situation(facts, (), 1, law), law, 1)

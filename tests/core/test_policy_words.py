@@ -1,0 +1,113 @@
+"""A bundle in words: what it takes, and what a permit brings."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from processors.checks import CHECKS
+from processors.policy import Bundle, Check, Rule, load_bundle
+from processors.policy_words import UnknownNameError, explain
+from processors.requirement import requirement
+from schemas.records import Channel
+
+SMALL = load_bundle(Path(__file__).parent / "bundles" / "small")
+DEFAULT = load_bundle(Path(__file__).parents[2] / "deploy" / "policy" / "default")
+
+
+def test_an_action_is_explained_by_its_three_criteria() -> None:
+    text = explain(SMALL, "offer", "closing")
+    role, state, governance = (text.index(name) for name in ("\nROLE:", "\nSTATE:", "\nGOVERNANCE:"))
+    assert role < text.index("[discount]") < state < text.index("[stage]") < governance < text.index("[disclosed]")
+    assert 'this is true: request.ints["discount_bp"] <= role.max_discount_bp' in text
+    assert "else    BLOCK DISCOUNT_ABOVE_AUTHORITY." in text
+    assert "DEFER OBJECTION_OPEN for up to 2 minutes, then BLOCK." in text
+    assert "source  Regulation (EU) 2024/1689 Art. 50(1)" in text
+    assert "brings  intent.offer is confirmed" in text
+
+
+def test_rules_about_other_actions_and_roles_are_left_out() -> None:
+    text = explain(SMALL, "call", "booking")
+    assert "[hours]" in text
+    assert "[asked]" not in text
+    assert "[discount]" not in text
+
+
+def test_obligations_and_the_grant_are_told() -> None:
+    text = explain(SMALL, "call", "booking")
+    assert "must    Say that an AI is speaking (disclose_ai)." in text
+    assert "grant   lives 1 minute, for one use" in text
+
+
+def test_a_role_that_may_not_ask_is_told_who_may() -> None:
+    assert "The role may NOT ask for it, so the answer is always BLOCK; booking may." in explain(
+        SMALL, "call", "closing"
+    )
+
+
+def test_what_demands_nothing_is_named_only() -> None:
+    assert "Rules that demand nothing here: live." in explain(SMALL, "call", "booking")
+
+
+def _with(rule: Rule) -> Bundle:
+    return SMALL.model_copy(update={"rules": (rule,)})
+
+
+def test_dates_and_overrides_are_told() -> None:
+    rule = SMALL.rules[1].model_validate(
+        {**SMALL.rules[1].model_dump(), "effective_from": "2026-01-01", "effective_to": "2026-12-31",
+         "overridable": True, "binds_s": 3600}
+    )  # fmt: skip
+    person = {"role": "executive", "public_key": "A" * 43, "may_override": ["offer"]}
+    bundle = Bundle.model_validate({**_with(rule).model_dump(), "people": {"ada": person}})
+    text = " ".join(explain(bundle, "offer", "closing").split())
+    assert "counts from 2026-01-01 until 2026-12-31, that day included (UTC)" in text
+    assert "a BLOCK bars the effect discount for everybody for 1 hour; a person may lift it." in text
+    assert "people ada (executive) may do so." in text
+
+
+def test_a_channel_narrows_what_is_told() -> None:
+    assert "consent.voice.sales is EXPRESS_WRITTEN." in explain(DEFAULT, "initiate_contact", "booking", Channel.VOICE)
+    assert "consent.email" not in explain(DEFAULT, "initiate_contact", "booking", Channel.VOICE)
+    assert "consent.email" in explain(DEFAULT, "initiate_contact", "booking")
+
+
+@pytest.mark.parametrize(
+    ("action", "role", "channel", "words"),
+    [
+        ("ofer", "closing", None, "no action 'ofer'; there are: call, ask_scope, offer, hand_over"),
+        ("offer", "boss", None, "no role 'boss'; there are: booking, closing"),
+        ("offer", "closing", Channel.EMAIL, "no channel of closing 'EMAIL'; there are: VOICE"),
+    ],
+)
+def test_what_is_unknown_is_refused_with_what_there_is(
+    action: str, role: str, channel: Channel | None, words: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=words):
+        explain(SMALL, action, role, channel)
+
+
+def test_every_kind_of_check_has_its_words() -> None:
+    kinds = {kind for model in get_args(get_args(Check)[0]) for kind in get_args(model.model_fields["kind"].annotation)}
+    assert kinds >= set(CHECKS)
+    rules = {rule.check.kind: rule for rule in DEFAULT.rules}
+    for kind in sorted(kinds):
+        rule = rules.get(kind) or _sample(kind)
+        assert len(requirement(DEFAULT, rule, "offer_discount", "closing")) > 10
+
+
+def _sample(kind: str) -> Rule:
+    """A rule with a check of a kind that the default bundle has no use for."""
+    more = {
+        "fact_present": {"fact": "risk"}, "fact_in": {"fact": "stage", "values": ["closing"]},
+        "fact_absent": {"fact": "risk"}, "condition": {"cel": "true"},
+    }  # fmt: skip
+    row = {**DEFAULT.rules[0].model_dump(mode="json"), "check": {"kind": kind, **more.get(kind, {})}}
+    return Rule.model_validate(row)
+
+
+def test_every_action_of_every_role_of_the_bundle_that_ships_can_be_explained() -> None:
+    for name, role in DEFAULT.roles.items():
+        for action in role.actions:
+            text = explain(DEFAULT, action, name)
+            assert max(map(len, text.splitlines())) <= 120, f"{action} of {name}"
