@@ -73,7 +73,7 @@ def _explain(
     decision = recorded.decision
     texts = {code: (text.meaning, text.advice) for code, text in REASONS.items()}
     explanation = explain(
-        decision, refold, texts, comparison, caveats=_caveats(found, court, derived),
+        decision, refold, texts, comparison, caveats=_caveats(found, refold, court, derived),
         answers=[other.decision for other in source.decisions(decision.request_id)] if decision.defer else [],
     )  # fmt: skip
     sys.stdout.write(as_json(explanation) + "\n" if print_json else as_text(explanation, rederived=rederive))
@@ -86,7 +86,7 @@ def _worst(found: list[Recorded], refold: Refold, court: Court) -> tuple[Recorde
     return next((pair for pair in compared if not pair[1].identical), compared[0])
 
 
-def _caveats(found: list[Recorded], court: Court, derived: bool) -> list[str]:
+def _caveats(found: list[Recorded], refold: Refold, court: Court, derived: bool) -> list[str]:
     caveats = []
     if derived:
         caveats.append("The file holds no record of this decision: it is the one that the journal in it gives.")
@@ -94,6 +94,9 @@ def _caveats(found: list[Recorded], court: Court, derived: bool) -> list[str]:
         caveats.append("This decision is recorded more than once, in different bytes, which control never does.")
     if not court.approvers:
         caveats.append("No approver's key is at hand, so the signatures of policies were not checked.")
+    digests = {recorded.decision.policy_digest for recorded in found}
+    if any(a.digest in digests and not court.approved(a) for _, a in refold.activations):
+        caveats.append("No approver whose key is at hand (MANDATE_APPROVER_KEY_PATH) signed this decision's policy.")
     return caveats
 
 

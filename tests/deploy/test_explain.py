@@ -117,6 +117,17 @@ def test_without_the_clusters_key_all_but_the_signature_is_compared_and_it_says_
     assert ("signatures of policies were not checked" in printed) == (key is None)
 
 
+def test_a_policy_of_another_approver_is_named_as_the_cause(
+    story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, found = export(story, tmp_path / "journal.jsonl"), settings(tmp_path, KEY)
+    other = OTHER_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    found.approver_key_path.write_bytes(other)
+    assert run(found, wanted="permitted", journal=file, rederive=True) == DIFFERENT
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "No approver whose key is at hand (MANDATE_APPROVER_KEY_PATH) signed this decision's policy." in printed
+
+
 def test_a_request_with_several_decisions_lists_them(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
