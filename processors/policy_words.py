@@ -104,8 +104,9 @@ def _permit(bundle: Bundle, action: str) -> Iterator[str]:
         )
     for name in row.obligations:
         obligation = bundle.obligations[name]
-        heard = f", and its final words must hold one of: {'; '.join(obligation.confirmed_by)}"
-        yield _line("    must    ", f"{obligation.title} ({name}){heard if obligation.confirmed_by else ''}.")
+        report, words = "the agent's report", f"its final words, one of: {'; '.join(obligation.confirmed_by)}"
+        shown = {"report": report, "transcript": words, "both": f"{report} and {words}"}[obligation.shown_by]
+        yield _line("    must    ", f"{obligation.title} ({name}); shown by {shown}.")
     for fact, value in row.establishes.items():
         yield _line("    brings  ", f"{fact} is {value}, when the agent reports that it is done.")
     if row.irreversible:

@@ -29,7 +29,12 @@ def _findings(files: BundleFiles, today: date) -> list[Finding]:
     bundle, findings, left_out = read(files)
     if bundle is None:
         return findings
-    alone = [*names.unknown_names(bundle), *terms.endless_defers(bundle), *terms.closed_windows(bundle)]
+    alone = [
+        *names.unknown_names(bundle),
+        *terms.endless_defers(bundle),
+        *terms.liftable_noes(bundle),
+        *terms.closed_windows(bundle),
+    ]
     findings += [finding for finding in alone if not any(repr(name) in finding.sentence for name in left_out)]
     # How parts go together can be told only when all are there.
     return findings if left_out else findings + _together(bundle, today)

@@ -79,6 +79,16 @@ def _asks_finality(bundle: Bundle, rule: Rule, pair: Pair) -> bool:
     return check.kind == "stage_reached" and bool(demands(bundle, rule, pair))
 
 
+def liftable_noes(bundle: Bundle) -> Iterator[Finding]:
+    """Rules by which a person could lift what only the buyer may lift."""
+    for rule in bundle.rules:
+        fact = getattr(rule.check, "fact", "")
+        is_opt_out = rule.check.kind == "contactable" or fact.partition(".")[0] == "do_not_contact"
+        if rule.overridable and is_opt_out:
+            sentence = "nobody can override an opt-out or a do-not-call: overridable must be false"
+            yield Finding(("rules", rule.id, "overridable"), sentence)
+
+
 def unreachable_needs(bundle: Bundle) -> Iterator[Finding]:
     """Actions that need what only the outcome of an action brings, where no role may ask for such an action."""
     asked = {pair.action for pair in pairs(bundle)}

@@ -128,6 +128,8 @@ def condition(cel: str) -> str:
          "booking or closing could be permitted it though nothing is known of the lead", "hand_over"),
         (("check: {kind: calling_hours}", condition('!("risk" in facts) || facts["risk"] != "high"')), "action call",
          "a permit path rests on missing facts", "call"),
+        (("code: DO_NOT_CONTACT", "code: DO_NOT_CONTACT\n    overridable: true"), "rule do-not-contact",
+         "nobody can override an opt-out", "overridable"),
         # --- windows, words, triggers
         (('start: "12:00", end: "21:00"', 'start: "21:00", end: "12:00"'), "contact.jurisdictions.US-TX.windows",
          "the window 21:00-12:00 never opens", "21:00"),
@@ -185,6 +187,25 @@ def test_it_finds(tmp_path: Path, change: tuple[str, str], about: str, sentence:
 )  # fmt: skip
 def test_it_leaves_in_peace(tmp_path: Path, changes: list[tuple[str, str]]) -> None:
     assert [problem[1:] for problem, _ in problems_of(tmp_path, *changes)] == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [("    safe: true", "    safe: true\n    takes_floor: false"),
+         ("check: {kind: conversation_live}", "actions: [hand_over]\n    check: {kind: floor_free}")],
+        [("consent: {VOICE: [EXPRESS_WRITTEN], CHAT: [EXPRESS]}", "consent: {EMAIL: [EXPRESS]}"),
+         ("check: {kind: conversation_live}", "check: {kind: consent}")],
+        [("check: {kind: conversation_live}", "check: {kind: retries}")],
+        [(", wording_barred: [assumptive]", ""), ("check: {kind: conversation_live}", "check: {kind: wording}")],
+    ],
+    ids=["floor", "consent", "retries", "wording"],
+)  # fmt: skip
+def test_a_check_that_the_rest_of_the_bundle_leaves_idle_can_never_fire(
+    tmp_path: Path, changes: list[tuple[str, str]]
+) -> None:
+    found = problems_of(tmp_path, *changes)
+    assert ("rule live", "it can never fire: its check holds in every state") in [p[1:3] for p, _ in found]
 
 
 def test_a_rule_that_ended_is_a_warning(tmp_path: Path) -> None:

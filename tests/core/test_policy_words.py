@@ -7,6 +7,7 @@ import pytest
 
 from processors.checks import CHECKS
 from processors.policy import Bundle, Check, Rule, load_bundle
+from processors.policy.cel import VARIABLES
 from processors.policy_words import UnknownNameError, explain
 from processors.requirement import requirement
 from schemas.records import Channel
@@ -35,8 +36,13 @@ def test_rules_about_other_actions_and_roles_are_left_out() -> None:
 
 def test_obligations_and_the_grant_are_told() -> None:
     text = explain(SMALL, "call", "booking")
-    assert "must    Say that an AI is speaking (disclose_ai)." in text
+    assert "must    Say that an AI is speaking (disclose_ai); shown by the agent's report." in text
     assert "grant   lives 1 minute, for one use" in text
+
+
+def test_an_obligation_that_the_transcript_shows_is_told_with_its_words() -> None:
+    text = " ".join(explain(DEFAULT, "initiate_contact", "booking").split())
+    assert "its final words, one of: ai assistant;" in text
 
 
 def test_a_role_that_may_not_ask_is_told_who_may() -> None:
@@ -111,3 +117,12 @@ def test_every_action_of_every_role_of_the_bundle_that_ships_can_be_explained() 
         for action in role.actions:
             text = explain(DEFAULT, action, name)
             assert max(map(len, text.splitlines())) <= 120, f"{action} of {name}"
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+
+
+def test_the_docs_name_every_part_check_and_variable() -> None:
+    kinds = {kind for model in get_args(get_args(Check)[0]) for kind in get_args(model.model_fields["kind"].annotation)}
+    named = {*Bundle.model_fields, *kinds, *VARIABLES, *Rule.model_fields}
+    assert sorted(name for name in named if f"`{name}`" not in DOCS and f"{name}:" not in DOCS) == []
