@@ -47,6 +47,9 @@ class AsyncMandateClient:
         conversation_id: str | None = None,
         request_id: str | None = None,
         deadline: TimeUs | None = None,
+        text: str | None = None,
+        prompt_scope: str | None = None,
+        max_tokens: int | None = None,
         timeout: float | None = None,
         wait: bool = False,
         traceparent: str | None = None,
@@ -63,6 +66,9 @@ class AsyncMandateClient:
             conversation_id=conversation_id,
             request_id=request_id,
             deadline=deadline,
+            text=text,
+            prompt_scope=prompt_scope,
+            max_tokens=max_tokens,
             traceparent=traceparent,
         )
         verdict = await self._await(proposal, proposal.first, self._core.patience(timeout, deadline))
@@ -74,11 +80,9 @@ class AsyncMandateClient:
         return await self._await(proposal, proposal.final, self._core.patience_to_the_end(verdict, timeout))
 
     async def abandon(self, verdict: Verdict) -> None:
-        """Give up a DEFER, or an unused PERMIT, so that others need not wait for it."""
-        if verdict.deferred:
-            self._core.connection.walk_away(self._core.deferred(verdict), "the agent gave up the defer")
-        elif verdict.permitted:
-            await self.report(verdict, OutcomeResult.ABANDONED)
+        """Withdraw a request that got DEFER, or give an unused PERMIT back, as `MandateClient.abandon`."""
+        if (sent := self._core.abandon(verdict)) is not None:
+            await asyncio.wrap_future(sent)
 
     def enforce(
         self,

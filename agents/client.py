@@ -86,6 +86,9 @@ class AgentCore:
         conversation_id: str | None,
         request_id: str | None,
         deadline: TimeUs | None,
+        text: str | None,
+        prompt_scope: str | None,
+        max_tokens: int | None,
         traceparent: str | None,
     ) -> Proposal:
         """Send one request; ValueError when it can't be one."""
@@ -100,6 +103,9 @@ class AgentCore:
             conversation_id,
             request_id,
             deadline,
+            text,
+            prompt_scope,
+            max_tokens,
         )
         self.connection.open()
         self.follow(lead_id)
@@ -127,7 +133,7 @@ class AgentCore:
         """The verdict of a wait that is over; gives the proposal up when its answer has not come."""
         trouble = f" (trouble: {self.connection.trouble})" if self.connection.trouble else ""
         why = f"{patience.over_because} without it{trouble}; no permit that comes later will be used"
-        self.connection.proposals.give_up(proposal, awaited, why)
+        self.connection.give_up(proposal, awaited, why)
         try:
             return Verdict(proposal.request, awaited.result(0))
         except GivenUp as given_up:
@@ -170,6 +176,14 @@ class AgentCore:
         """Send what became of a permit."""
         outcome = make_outcome(verdict, result, fulfilled, detail, conversation_id, self.config.now())
         return self.connection.tell(outcome)
+
+    def abandon(self, verdict: Verdict) -> "Future[None] | None":
+        """Withdraw a request that waits, or give an unused permit back; None when there is nothing to say."""
+        if verdict.deferred:
+            return self.connection.walk_away(self.deferred(verdict), "the agent gave up the defer")
+        if verdict.permitted:
+            return self.report(verdict, OutcomeResult.ABANDONED, (), None, None)
+        return None
 
     def follow(self, lead_id: str) -> None:
         """Count a lead among this agent's, as every proposal does."""

@@ -4,7 +4,7 @@ What is promised, and the fault that each survives:
 1. The ends of the answer topics are fixed before the first request is sent: no answer between is missed.
 2. A request is entered as waited for before it is produced: its answer always finds its waiter.
 3. A wait that ends is entered as given up in the same moment: an answer reaches its waiter or counts as late,
-   never both, never neither. A late PERMIT is reported ABANDONED.
+   never both, never neither. A late PERMIT is reported ABANDONED, a wait given up after its DEFER CANCELLED.
 4. `close` returns when every record that was handed in is acknowledged, or raises.
 """
 
@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from agents.config import AgentConfig
 from agents.errors import MandateUnavailable
-from agents.messages import abandoned, headers_of
+from agents.messages import given_up, headers_of
 from agents.proposals import Proposal, Proposals
 from agents.registry import connect as connect_registry
 from agents.states import StateView
@@ -116,11 +116,19 @@ class Connection:
         self._produce(outcome, self.codec.encode(outcome), headers, delivered)
         return sent
 
-    def walk_away(self, proposal: Proposal, why: str) -> None:
-        """Nobody waits for this proposal any longer: a permit, now or later, is reported abandoned."""
-        permit = self.proposals.walk_away(proposal, why)
-        if permit is not None:
-            self._abandon(permit, why)
+    def walk_away(self, proposal: Proposal, why: str) -> "Future[None] | None":
+        """Nobody waits for this proposal any longer: a permit, now or later, is reported abandoned, a DEFER withdrawn.
+
+        The future of the report; None when there is nothing to report now.
+        """
+        unused = self.proposals.walk_away(proposal, why)
+        return None if unused is None else self._give_back(unused, why)
+
+    def give_up(self, proposal: Proposal, awaited: "Future[Decision]", why: str) -> None:
+        """Stop waiting for an answer that has not come; a request that waits for its end is withdrawn."""
+        deferral = self.proposals.give_up(proposal, awaited, why)
+        if deferral is not None:
+            self._give_back(deferral, why)
 
     def states(self) -> StateView:
         """The leads' states; the first call reads them all."""
@@ -133,13 +141,13 @@ class Connection:
             return self._states
 
     def close(self) -> None:
-        """End all waits, report unused late permits, and see everything acknowledged; MandateUnavailable if not."""
+        """End all waits, give back what nobody will use, and see everything acknowledged; MandateUnavailable if not."""
         with self._lock:
             was_open, self.is_open, self._ended = self.is_open, False, True
             if not was_open:
                 return
-        for permit in self.proposals.give_up_all("the client was closed"):
-            self._abandon(permit, "the client was closed")
+        for unused in self.proposals.give_up_all("the client was closed"):
+            self._give_back(unused, "the client was closed")
         end = time.monotonic() + _CLOSE_WAITS_S
         while time.monotonic() < end and self.proposals.awaiting_late_answers(end - _LATE_ANSWERS_S):
             time.sleep(0.01)
@@ -189,12 +197,20 @@ class Connection:
         except (BufferError, KafkaException) as error:
             raise MandateUnavailable(f"{topic} can't take a record ({error}): check the brokers") from error
 
-    def _abandon(self, permit: Decision, why: str) -> None:
+    def _give_back(self, unused: Decision, why: str) -> "Future[None]":
+        """Report a PERMIT or DEFER that nobody will use; what goes wrong is said by the future, and by `close`."""
+
         def check(sent: "Future[None]") -> None:
             if error := sent.exception():
-                self._unreported = self._trouble = f"a permit could not be reported as abandoned ({error})"
+                self._unreported = self._trouble = f"an unused {unused.verdict} could not be given back ({error})"
 
-        self.tell(abandoned(permit, why, self._config.now())).add_done_callback(check)
+        try:
+            sent = self.tell(given_up(unused, why, self._config.now()))
+        except MandateUnavailable as error:
+            sent = Future()
+            sent.set_exception(error)
+        sent.add_done_callback(check)
+        return sent
 
     def _poll(self) -> None:
         while not self._closed.is_set():
@@ -217,7 +233,7 @@ class Connection:
         if self.proposals.awaits(decision.request_id):
             self._hand_over(decision)
         for permit in self.proposals.take(decision):
-            self._abandon(permit, "the answer came when nobody waited any longer")
+            self._give_back(permit, "the answer came when nobody waited any longer")
 
     def _hand_over(self, record: Decision | Directive) -> None:
         for taker in self._takers:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,7 @@ _FORGET_AFTER_US = MAX_GRANT_LIFETIME_US + 3600 * 1_000_000
 # Cut-offs of agents, roles and policies are few, and not tied to one lead's grants: they are kept.
 _FORGOTTEN = frozenset({RevocationScope.GRANT, RevocationScope.LEAD})
 
-_Key = tuple[RevocationScope, str, str]
+_Key = tuple[RevocationScope, str]
 
 
 class Revocable(Protocol):
@@ -32,6 +33,8 @@ class Revocable(Protocol):
     def policy_digest(self) -> str: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def revision(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ class RevocationFeed:
                 view.as_of = max(view.as_of or revocation.at, revocation.at)
                 self._forget(view, view.as_of - _FORGET_AFTER_US)
                 return
-            key = (revocation.scope, revocation.subject, _lead_of(revocation))
+            key = (revocation.scope, revocation.subject)
             known = self._void.get(key)
             if known is not None and known.epoch > revocation.epoch:
                 return
@@ -78,9 +81,8 @@ class RevocationFeed:
     def is_void(self, claims: Revocable) -> Revocation | None:
         """The revocation that voids this grant; None when there is none."""
         with self._lock:
-            by_id = self._void.get((RevocationScope.GRANT, claims.grant_id, ""))
-            cut_offs = (found for found in self._cut_offs(claims) if claims.epoch < found.epoch)
-            return by_id or next(cut_offs, None)
+            by_id = self._void.get((RevocationScope.GRANT, claims.grant_id))
+            return by_id or next(self._cut_offs(claims), None)
 
     def lose(self, partition: int, error: Exception) -> None:
         """From here on nothing is known of a partition: one of its records could not be read."""
@@ -103,28 +105,24 @@ class RevocationFeed:
         """`as_of` of the partition that this lead's revocations are on."""
         return self.as_of(partition_of(lead_id, len(self._views)))
 
-    def _cut_offs(self, claims: Revocable) -> list[Revocation]:
-        subjects = (
-            (RevocationScope.LEAD, claims.lead_id),
-            (RevocationScope.AGENT, claims.agent_id),
-            (RevocationScope.ROLE, claims.role),
-            (RevocationScope.POLICY, claims.policy_digest),
+    def _cut_offs(self, claims: Revocable) -> Iterator[Revocation]:
+        """A lead is cut off at an epoch of its own; agents, roles and policies at a revision of the policy."""
+        held = (
+            (RevocationScope.LEAD, claims.lead_id, claims.epoch),
+            (RevocationScope.AGENT, claims.agent_id, claims.revision),
+            (RevocationScope.ROLE, claims.role, claims.revision),
+            (RevocationScope.POLICY, claims.policy_digest, claims.revision),
         )
-        keys = [(scope, subject, lead) for scope, subject in subjects for lead in ("", claims.lead_id)]
-        return [self._void[key] for key in keys if key in self._void]
+        for scope, subject, issued_at in held:
+            found = self._void.get((scope, subject))
+            if found is not None and issued_at < found.epoch:
+                yield found
 
     def _forget(self, view: _PartitionView, before: TimeUs) -> None:
         while view.aging and view.aging[0][0] < before:
             at, key = view.aging.popleft()
             if (known := self._void.get(key)) is not None and known.at <= at:
                 del self._void[key]
-
-
-def _lead_of(revocation: Revocation) -> str:
-    """An agent, role or policy may be cut off for one lead alone; the other scopes name it themselves."""
-    if revocation.scope in _FORGOTTEN:
-        return ""
-    return revocation.lead_id
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -22,6 +22,7 @@ class Grant:
     single_use: bool
     epoch: int
     policy_digest: str
+    revision: int
     obligations: tuple[str, ...]
     not_before: TimeUs
     expires_at: TimeUs

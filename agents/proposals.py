@@ -42,6 +42,13 @@ class Proposal:
         decision = self.final.result()
         return decision if decision.verdict is Answer.PERMIT else None
 
+    @property
+    def deferral(self) -> Decision | None:
+        """The DEFER, when it has come and its end has not."""
+        if self.final.done() or not self.first.done():
+            return None
+        return self.first.result()
+
 
 class Proposals:
     """Matches decisions with the requests of this client.
@@ -90,18 +97,19 @@ class Proposals:
                 return ()
             return self._conclude(proposal, decision)
 
-    def give_up(self, proposal: Proposal, awaited: "Future[Decision]", why: str) -> None:
-        """Stop waiting, unless the awaited decision came meanwhile; either way `awaited` is done afterwards."""
+    def give_up(self, proposal: Proposal, awaited: "Future[Decision]", why: str) -> Decision | None:
+        """Stop waiting, unless the awaited decision came meanwhile; either way `awaited` is done afterwards.
+
+        Returns the DEFER whose end nobody awaits from now on, if that is what was given up.
+        """
         with self._lock:
-            if not awaited.done():
-                self._abandon(proposal, why)
+            return None if awaited.done() else self._abandon(proposal, why)
 
     def walk_away(self, proposal: Proposal, why: str) -> Decision | None:
-        """Stop waiting whatever came; the permit that came meanwhile and that nobody will use, if any."""
+        """Stop waiting whatever came; the PERMIT or DEFER that came meanwhile and that nobody will use, if any."""
         with self._lock:
             if not proposal.final.done():
-                self._abandon(proposal, why)
-                return None
+                return self._abandon(proposal, why)
             self._unclaimed.pop(proposal.request.request_id, None)
             return proposal.permit
 
@@ -115,13 +123,12 @@ class Proposals:
             return proposal
 
     def give_up_all(self, why: str) -> tuple[Decision, ...]:
-        """Stop every wait; returns permits that nobody claimed."""
+        """Stop every wait; returns permits that nobody claimed, and DEFERs whose end nobody awaits from now on."""
         with self._lock:
-            for request_id in list(self._open):
-                self._abandon(self._open[request_id], why)
-            permits = [proposal.permit for proposal in self._unclaimed.values()]
+            unused = [self._abandon(self._open[request_id], why) for request_id in list(self._open)]
+            unused += [proposal.permit for proposal in self._unclaimed.values()]
             self._unclaimed.clear()
-            return tuple(permit for permit in permits if permit is not None)
+            return tuple(decision for decision in unused if decision is not None)
 
     def awaiting_late_answers(self, since: float) -> bool:
         """Whether first answers may still come to waits that were given up after `since` (monotonic seconds)."""
@@ -151,7 +158,8 @@ class Proposals:
         permit = self._unclaimed.popitem(last=False)[1].permit
         return (permit,) if permit else ()
 
-    def _abandon(self, proposal: Proposal, why: str) -> None:
+    def _abandon(self, proposal: Proposal, why: str) -> Decision | None:
+        deferral = proposal.deferral
         self._open.pop(proposal.request.request_id, None)
         for future in (proposal.first, proposal.final):
             if not future.done():
@@ -160,6 +168,7 @@ class Proposals:
         self._given_up[proposal.request.request_id] = proposal
         if len(self._given_up) > _MAX_GIVEN_UP:
             self._forget_lead(self._given_up.popitem(last=False)[1])
+        return deferral
 
     def _forget_lead(self, proposal: Proposal) -> None:
         lead = proposal.request.lead_id

@@ -50,6 +50,9 @@ class MandateClient:
         conversation_id: str | None = None,
         request_id: str | None = None,
         deadline: TimeUs | None = None,
+        text: str | None = None,
+        prompt_scope: str | None = None,
+        max_tokens: int | None = None,
         timeout: float | None = None,
         wait: bool = False,
         traceparent: str | None = None,
@@ -57,6 +60,8 @@ class MandateClient:
         """Ask for one action and wait for the answer; no answer in time is BLOCK with `answered` False.
 
         deadline: moment of the agent's clock after which the answer is of no use; Mandate is told.
+        text, prompt_scope, max_tokens: the wording, the part of the prompt and the longest answer in tokens that the
+            agent means to use, to have them judged; None = not said.
         timeout: seconds to wait; None = the configuration's. wait: after a DEFER, await its end too.
         request_id: the same one when the same request is sent again; None = a new one.
         Raises ValueError for what can't be proposed, MandateUnavailable when there is no connection.
@@ -71,6 +76,9 @@ class MandateClient:
             conversation_id=conversation_id,
             request_id=request_id,
             deadline=deadline,
+            text=text,
+            prompt_scope=prompt_scope,
+            max_tokens=max_tokens,
             traceparent=traceparent,
         )
         verdict = self._await(proposal, proposal.first, self._core.patience(timeout, deadline))
@@ -79,17 +87,20 @@ class MandateClient:
     def await_end(self, verdict: Verdict, *, timeout: float | None = None) -> Verdict:
         """The verdict that ends a DEFER: Mandate gives one at the latest at the defer's deadline.
 
-        timeout: seconds to wait at most; None = to the deadline. Giving up is for good, and is BLOCK.
+        timeout: seconds to wait at most; None = to the deadline. Giving up is for good, and is BLOCK: the request is
+            withdrawn.
         """
         proposal = self._core.deferred(verdict)
         return self._await(proposal, proposal.final, self._core.patience_to_the_end(verdict, timeout))
 
     def abandon(self, verdict: Verdict) -> None:
-        """Give up a DEFER, or an unused PERMIT, so that others need not wait for it."""
-        if verdict.deferred:
-            self._core.connection.walk_away(self._core.deferred(verdict), "the agent gave up the defer")
-        elif verdict.permitted:
-            self.report(verdict, OutcomeResult.ABANDONED)
+        """Withdraw a request that got DEFER, or give an unused PERMIT back, so that others need not wait for it.
+
+        Returns when Kafka has it, else raises MandateUnavailable. The BLOCK that ends the defer on the log
+        (REQUEST_CANCELLED) needs nothing of the caller.
+        """
+        if (sent := self._core.abandon(verdict)) is not None:
+            sent.result(_REPORT_S)
 
     def enforce(
         self,
@@ -117,6 +128,8 @@ class MandateClient:
     ) -> None:
         """Say what became of a permit; returns when Kafka has it, else raises MandateUnavailable.
 
+        result: DONE, FAILED (tried, it did not work), ABANDONED (not tried), or DECLINED: it was put to the buyer,
+            who said no. DECLINED bars the effect for every agent, on every channel and in every wording.
         conversation_id: the one that the effect began; None = the request's.
         """
         self._core.report(verdict, result, fulfilled, detail, conversation_id).result(_REPORT_S)

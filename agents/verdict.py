@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from schemas.records import AgentRequest, Decision, DeferTerms, Reason, ReasonCode, SpeechMode, TimeUs
+from schemas.records import AgentRequest, Decision, DeferTerms, OverrideUse, Reason, ReasonCode, SpeechMode, TimeUs
 from schemas.records import Verdict as Answer
 
 
@@ -89,6 +89,21 @@ class Verdict:
     def speech_mode(self) -> SpeechMode | None:
         """What may be said in the conversation after this decision; None without an answer."""
         return self.decision.speech_mode if self.decision else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest answer, in tokens, that role and speech mode allow; None = no limit, or no answer."""
+        return self.decision.max_tokens if self.decision else None
+
+    @property
+    def prompt_scope(self) -> tuple[str, ...]:
+        """Parts of the prompt that the role may work with; empty without an answer."""
+        return self.decision.prompt_scope if self.decision else ()
+
+    @property
+    def override(self) -> OverrideUse | None:
+        """The person's override that this verdict rests on: author, reason, and in `lifted` what it set aside."""
+        return self.decision.override if self.decision else None
 
     @property
     def defer(self) -> DeferTerms | None:

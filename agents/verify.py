@@ -44,6 +44,7 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     one: bool
     epoch: int
     pol: str
+    rev: int
     obl: tuple[str, ...]
 
 
@@ -186,6 +187,7 @@ def _grant(claims: _Claims) -> Grant:
         single_use=claims.one,
         epoch=claims.epoch,
         policy_digest=claims.pol,
+        revision=claims.rev,
         obligations=claims.obl,
         not_before=claims.nbf * SECOND_US,
         expires_at=claims.exp * SECOND_US,

@@ -8,9 +8,10 @@ from schemas.records import AgentOutcome, DirectiveType, OutcomeResult, Permissi
 
 def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
     """Folds one outcome. One that no grant covers, or that comes again, is recorded and stops the agent."""
-    if outcome.result is OutcomeResult.CANCELLED and _cancel(draft, outcome):
-        return
     permission = next((p for p in draft.get("permissions") if p.grant_id == outcome.grant_id), None)
+    if outcome.result is OutcomeResult.CANCELLED and (_cancel(draft, outcome) or permission is None):
+        # Nothing waits: the end of the wait and its withdrawal crossed on their ways, and no agent did wrong.
+        return
     misuse = _misuse(outcome, permission)
     if misuse is not None:
         _object(draft, outcome, *misuse)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agents.feed import RevocationFeed
 from agents.verify import Grant, GrantVerifier, Refusal
-from schemas.records import CrmUpdate, ReasonCode, TimeUs
+from schemas.records import CrmUpdate, ReasonCode, RevocationScope, TimeUs
 from sinks.policies import PolicyBook
 
 ACTION = "update_crm"
@@ -100,9 +100,12 @@ def _outside_role(update: CrmUpdate, grant: Grant, policies: PolicyBook) -> Refu
 
 
 def _standing(grant: Grant, at: TimeUs, bench: Bench) -> Refusal | NotYet | None:
-    """Whether the grant was revoked; None when it is known that it was not."""
+    """Whether the grant was revoked; None when it is known that it was not.
+
+    A cut-off of the lead or of the policy stops agents, never Mandate's own writes: they restrain.
+    """
     found = bench.feed.is_void(grant)
-    if found is not None:
+    if found is not None and (found.scope is RevocationScope.GRANT or grant.role != SYSTEM_ROLE):
         return Refusal(ReasonCode.GRANT_REVOKED, f"revoked, {found.code.value}: {found.message}")
     as_of = bench.feed.as_of_lead(grant.lead_id)
     if as_of is None:

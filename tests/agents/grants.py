@@ -61,6 +61,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "one": False,
         "epoch": 3,
         "pol": "policy-1",
+        "rev": 7,
         "obl": ["disclose_ai"],
         **changes,
     }
@@ -77,12 +78,12 @@ def token(key: Ed25519PrivateKey = KEY, kid: str | None = "key-1", **changes: An
     return signed(claims(**changes), key, kid)
 
 
-def revocation(scope: RevocationScope, subject: str, *, epoch: int = 0, at: int = NOW, lead: str = "") -> Revocation:
+def revocation(scope: RevocationScope, subject: str, *, epoch: int = 0, at: int = NOW) -> Revocation:
     return Revocation(
         revocation_id=f"{scope}:{subject}:{epoch}",
         scope=scope,
         subject=subject,
-        lead_id=LeadId(lead),
+        lead_id=LeadId(""),
         epoch=epoch,
         code=ReasonCode.FACT_CHANGED,
         message="timing changed",

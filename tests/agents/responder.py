@@ -89,7 +89,8 @@ class Responder:
             "iss": "mandate", "sub": request.agent_id, "aud": "mandate-enforcers", "iat": seconds, "nbf": seconds,
             "exp": seconds + 30, "jti": f"grant-of-{request.request_id}", "act": request.action, "pdg": digest,
             "chn": request.channel.value, "lead": request.lead_id, "conv": request.conversation_id,
-            "role": request.role, "req": request.request_id, "one": True, "epoch": 1, "pol": "policy-1", "obl": [],
+            "role": request.role, "req": request.request_id, "one": True, "epoch": 1, "pol": "policy-1",
+            "rev": 1, "obl": [],
         }  # fmt: skip
         return signed(claims, self.key, key_id(self.key))
 

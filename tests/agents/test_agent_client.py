@@ -231,7 +231,7 @@ def test_a_proposal_may_wait_for_the_end_of_its_defer_at_once(client: MandateCli
     assert client.propose("lead-1", "defer_late_block", channel="voice", wait=True).answer is Answer.BLOCK
 
 
-def test_a_defer_whose_end_never_comes_is_a_block_after_its_deadline(config: AgentConfig) -> None:
+def test_a_defer_whose_end_never_comes_is_a_block_after_its_deadline(config: AgentConfig, broker: Broker) -> None:
     with MandateClient(replace(config, answer_timeout_s=0.5)) as client:
         begun = time.monotonic()
         verdict = client.propose("lead-1", "defer", channel="voice", timeout=5)
@@ -239,13 +239,23 @@ def test_a_defer_whose_end_never_comes_is_a_block_after_its_deadline(config: Age
         assert (end.answer, end.answered) == (Answer.BLOCK, False)
         assert "deadline" in end.message
         assert 2.5 < time.monotonic() - begun < 6
+    assert [outcome.result for outcome in broker.outcomes(verdict.request.request_id)] == [OutcomeResult.CANCELLED]
 
 
 def test_a_defer_that_is_given_up_leaves_no_permit_behind(client: MandateClient, broker: Broker) -> None:
     verdict = client.propose("lead-1", "defer_late_permit", channel="voice")
     client.abandon(verdict)
-    until(lambda: bool(broker.outcomes(verdict.request.request_id)))
-    assert broker.outcomes(verdict.request.request_id)[0].result is OutcomeResult.ABANDONED
+    assert [outcome.result for outcome in broker.outcomes(verdict.request.request_id)] == [OutcomeResult.CANCELLED]
+    until(lambda: len(broker.outcomes(verdict.request.request_id)) == 2)
+    # The responder knows no cancelling: its permit crossed the withdrawal, and goes back too.
+    assert broker.outcomes(verdict.request.request_id)[1].result is OutcomeResult.ABANDONED
+
+
+def test_a_defer_that_the_end_of_the_client_leaves_behind_is_withdrawn(config: AgentConfig, broker: Broker) -> None:
+    with MandateClient(config) as client:
+        verdict = client.propose("lead-1", "defer", channel="voice")
+    [outcome] = broker.outcomes(verdict.request.request_id)
+    assert (outcome.result, outcome.grant_id) == (OutcomeResult.CANCELLED, "defer-1")
 
 
 def test_a_defer_that_is_given_up_after_its_permit_came_hands_the_permit_back(

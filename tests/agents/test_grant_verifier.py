@@ -55,7 +55,7 @@ def test_a_good_grant_is_returned_with_all_it_says() -> None:
     )
     assert grant.obligations == ("disclose_ai",)
     assert (grant.not_before, grant.expires_at) == (NOW - SECOND, NOW + 30 * SECOND)
-    assert (grant.epoch, grant.policy_digest, grant.single_use) == (3, "policy-1", False)
+    assert (grant.epoch, grant.policy_digest, grant.revision, grant.single_use) == (3, "policy-1", 7, False)
 
 
 def test_a_refusal_is_false_and_a_grant_is_true() -> None:
@@ -253,23 +253,26 @@ def test_a_revoked_grant_is_refused_with_the_reason_of_the_revocation() -> None:
 
 
 CUT_OFFS = [
-    (RevocationScope.LEAD, "lead-1"),
-    (RevocationScope.AGENT, "closer-1"),
-    (RevocationScope.ROLE, "closing"),
-    (RevocationScope.POLICY, "policy-1"),
+    (RevocationScope.LEAD, "lead-1", "epoch"),
+    (RevocationScope.AGENT, "closer-1", "rev"),
+    (RevocationScope.ROLE, "closing", "rev"),
+    (RevocationScope.POLICY, "policy-1", "rev"),
 ]
 
 
-@pytest.mark.parametrize(("scope", "subject"), CUT_OFFS)
-def test_a_cut_off_voids_grants_of_a_lower_epoch_alone(scope: RevocationScope, subject: str) -> None:
+@pytest.mark.parametrize(("scope", "subject", "claim"), CUT_OFFS)
+def test_a_cut_off_voids_grants_of_a_lower_epoch_or_revision_alone(
+    scope: RevocationScope, subject: str, claim: str
+) -> None:
     feed = live_feed()
-    feed.observe(revocation(scope, subject, epoch=4), 0)
-    assert refusal_of(verifier(feed).check(token(epoch=3), **EFFECT, now=NOW)).code is ReasonCode.GRANT_REVOKED
-    assert verifier(feed).check(token(epoch=4), **EFFECT, now=NOW)
+    feed.observe(revocation(scope, subject, epoch=9), 0)
+    before, after = token(**{claim: 8}), token(**{claim: 9})
+    assert refusal_of(verifier(feed).check(before, **EFFECT, now=NOW)).code is ReasonCode.GRANT_REVOKED
+    assert verifier(feed).check(after, **EFFECT, now=NOW)
 
 
-@pytest.mark.parametrize(("scope", "subject"), CUT_OFFS)
-def test_a_cut_off_of_another_subject_voids_nothing_here(scope: RevocationScope, subject: str) -> None:
+@pytest.mark.parametrize(("scope", "subject", "_claim"), CUT_OFFS)
+def test_a_cut_off_of_another_subject_voids_nothing_here(scope: RevocationScope, subject: str, _claim: str) -> None:
     feed = live_feed()
     feed.observe(revocation(scope, f"not-{subject}", epoch=9), 0)
     assert verifier(feed).check(token(), **EFFECT, now=NOW)
@@ -318,7 +321,7 @@ def test_properly_signed_nonsense_never_raises_and_passes_only_when_it_covers_th
     if isinstance(found, Refusal):
         return
     covers = claims(**changes)
-    free = {"iat", "nbf", "exp", "jti", "req", "one", "epoch", "pol", "obl", "aud", "conv"}
+    free = {"iat", "nbf", "exp", "jti", "req", "one", "epoch", "pol", "rev", "obl", "aud", "conv"}
     assert {k: v for k, v in covers.items() if k not in free} == {k: v for k, v in claims().items() if k not in free}
     assert covers["conv"] in (None, "call-1")
     assert max(covers["iat"], covers["nbf"]) * SECOND <= NOW + SECOND < covers["exp"] * SECOND + SECOND

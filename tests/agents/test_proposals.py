@@ -113,6 +113,35 @@ def test_walking_away_from_a_permit_hands_it_back() -> None:
     assert proposals.walk_away(other, "interrupted") == permit
 
 
+def test_walking_away_from_a_defer_hands_it_back_once_to_be_withdrawn() -> None:
+    proposals = Proposals()
+    proposal = proposals.open(request())
+    defer = decision(request(), DEFER, 1)
+    proposals.take(defer)
+    assert proposals.walk_away(proposal, "no need") == defer
+    assert proposals.walk_away(proposal, "no need") is None
+    assert proposals.take(decision(request(), BLOCK, 2)) == (), "its end on the log needs nothing"
+    assert not proposals.concerns("lead-1")
+
+
+def test_giving_up_the_end_of_a_defer_hands_it_back_and_giving_up_a_first_answer_does_not() -> None:
+    proposals = Proposals()
+    proposal, unheard = proposals.open(request()), proposals.open(request("request-2"))
+    defer = decision(request(), DEFER, 1)
+    proposals.take(defer)
+    assert proposals.give_up(proposal, proposal.final, "time is over") == defer
+    assert proposals.give_up(unheard, unheard.first, "time is over") is None
+
+
+def test_a_permit_that_crossed_the_withdrawal_of_its_defer_is_handed_back() -> None:
+    proposals = Proposals()
+    proposal = proposals.open(request())
+    proposals.take(decision(request(), DEFER, 1))
+    proposals.walk_away(proposal, "no need")
+    permit = decision(request(), PERMIT, 2)
+    assert proposals.take(permit) == (permit,)
+
+
 def test_closing_ends_every_wait_and_hands_back_permits_that_nobody_asked_for() -> None:
     proposals = Proposals()
     waiting, deferred = proposals.open(request()), proposals.open(request("request-2"))
@@ -121,6 +150,16 @@ def test_closing_ends_every_wait_and_hands_back_permits_that_nobody_asked_for() 
     proposals.take(permit)
     assert proposals.give_up_all("closed") == (permit,)
     assert gave_up(waiting.first)
+    assert deferred.first.result(0).verdict is DEFER
+
+
+def test_closing_hands_back_the_defers_whose_end_nobody_awaits_from_now_on() -> None:
+    proposals = Proposals()
+    deferred = proposals.open(request())
+    defer = decision(request(), DEFER, 1)
+    proposals.take(defer)
+    assert proposals.give_up_all("closed") == (defer,)
+    assert proposals.give_up_all("closed") == ()
     assert deferred.first.result(0).verdict is DEFER
 
 
@@ -188,7 +227,7 @@ class Fates(RuleBasedStateMachine):
         proposal = self.opened[request_id]
         if request_id not in self.received and request_id not in self.handed_back:
             permit = self.proposals.walk_away(proposal, "interrupted")
-            self.handed_back += [permit.request_id] if permit else []
+            self.handed_back += [permit.request_id] if permit and permit.verdict is PERMIT else []
 
     @invariant()
     def no_permit_has_two_fates(self) -> None:
@@ -196,7 +235,8 @@ class Fates(RuleBasedStateMachine):
         assert not self.received & set(self.handed_back)
 
     def teardown(self) -> None:
-        self.handed_back += [permit.request_id for permit in self.proposals.give_up_all("closed")]
+        unused = self.proposals.give_up_all("closed")
+        self.handed_back += [permit.request_id for permit in unused if permit.verdict is PERMIT]
         self.no_permit_has_two_fates()
         for request_id, final in self.finals.items():
             proposal = self.opened[request_id]

@@ -21,6 +21,7 @@ class Held:
     role: str = "closing"
     policy_digest: str = "policy-1"
     epoch: int = 3
+    revision: int = 7
 
 
 def heartbeat(at: int) -> Revocation:
@@ -56,11 +57,27 @@ def test_an_older_cut_off_read_again_does_not_lower_the_newer() -> None:
     assert feed.is_void(Held(epoch=4))
 
 
-def test_an_agent_cut_off_for_one_lead_keeps_its_grants_for_others() -> None:
+def test_a_lead_is_cut_off_by_its_own_epoch_whatever_the_revision() -> None:
     feed = RevocationFeed(1)
-    feed.observe(revocation(RevocationScope.AGENT, "closer-1", epoch=9, lead="lead-1"), 0)
-    assert feed.is_void(Held())
-    assert feed.is_void(Held(lead_id="lead-2")) is None
+    feed.observe(revocation(RevocationScope.LEAD, "lead-1", epoch=4), 0)
+    assert feed.is_void(Held(epoch=3, revision=99))
+    assert feed.is_void(Held(epoch=4, revision=0)) is None
+
+
+@pytest.mark.parametrize("scope", [RevocationScope.AGENT, RevocationScope.ROLE, RevocationScope.POLICY])
+def test_agents_roles_and_policies_are_cut_off_by_revision_whatever_the_epoch(scope: RevocationScope) -> None:
+    feed = RevocationFeed(1)
+    feed.observe(revocation(scope, SUBJECTS[scope][0], epoch=8), 0)
+    assert feed.is_void(Held(epoch=99, revision=7))
+    assert feed.is_void(Held(epoch=0, revision=8)) is None
+
+
+def test_a_cut_off_that_every_partition_repeats_is_kept_once() -> None:
+    feed = RevocationFeed(4)
+    for partition in range(4):
+        feed.observe(revocation(RevocationScope.ROLE, "closing", epoch=8), partition)
+    assert len(feed) == 1
+    assert feed.is_void(Held(lead_id="any lead at all"))
 
 
 def test_what_no_grant_can_outlive_is_forgotten() -> None:
@@ -150,12 +167,15 @@ def names(found: Revocation, held: Held) -> bool:
     }.get(found.scope)
     if found.scope is RevocationScope.GRANT:
         return found.subject == held.grant_id
-    return found.subject == subject and held.epoch < found.epoch
+    issued_at = held.epoch if found.scope is RevocationScope.LEAD else held.revision
+    return found.subject == subject and issued_at < found.epoch
 
 
-@given(st.lists(revocations, max_size=12), st.integers(0, 5))
-def test_a_grant_is_void_when_and_only_when_some_revocation_names_it(seen: list[Revocation], epoch: int) -> None:
-    feed, held = RevocationFeed(1), Held(epoch=epoch)
+@given(st.lists(revocations, max_size=12), st.integers(0, 5), st.integers(0, 5))
+def test_a_grant_is_void_when_and_only_when_some_revocation_names_it(
+    seen: list[Revocation], epoch: int, revision: int
+) -> None:
+    feed, held = RevocationFeed(1), Held(epoch=epoch, revision=revision)
     for found in seen:
         feed.observe(found, 0)
     assert (feed.is_void(held) is not None) == any(names(found, held) for found in seen)

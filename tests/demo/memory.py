@@ -10,7 +10,7 @@ from agents.conduct import Conduct
 from agents.config import AgentConfig
 from agents.feed import RevocationFeed
 from agents.grant import Grant, Refusal
-from agents.messages import make_outcome, make_request
+from agents.messages import given_up, make_outcome, make_request
 from agents.verdict import Verdict
 from agents.verify import GrantVerifier
 from deploy.demo.emission import Emission
@@ -228,8 +228,13 @@ class MemoryClient:
         return Verdict(verdict.request, await self._end(verdict.request.request_id))
 
     async def abandon(self, verdict: Verdict) -> None:
-        if verdict.deferred:
+        if verdict.deferred and verdict.decision is not None:
             self._given_up.add(verdict.request.request_id)
+            outcome = given_up(verdict.decision, "the agent gave up the defer", self._config.now())
+            await asyncio.sleep(0)
+            self._memory.take(
+                self._config.now(), TOPIC_OF[type(outcome)], outcome.lead_id, self._memory.encode(outcome)
+            )
         elif verdict.permitted:
             await self.report(verdict, OutcomeResult.ABANDONED)
 

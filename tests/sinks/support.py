@@ -42,7 +42,8 @@ class Control:
             "iss": "mandate", "sub": "agent-1", "aud": "mandate-enforcers", "iat": issued, "nbf": issued,
             "exp": issued + 300, "jti": f"grant-{lead}-{at}", "act": "update_crm",
             "pdg": parameters_digest({}, fields, claims.pop("tool", None)), "chn": "BACKEND", "lead": lead,
-            "conv": None, "role": "booking", "req": "request-1", "one": True, "epoch": 1, "pol": self.policy, "obl": [],
+            "conv": None, "role": "booking", "req": "request-1", "one": True, "epoch": 1, "pol": self.policy,
+            "rev": 1, "obl": [],
         }  # fmt: skip
         return self.signer.sign(said | claims)
 
@@ -98,6 +99,14 @@ def revocation(grant_id: str, lead: str, at: int = NOON) -> Revocation:
         revocation_id=f"revoked-{grant_id}", scope=RevocationScope.GRANT, subject=grant_id, lead_id=LeadId(lead),
         epoch=0, code=ReasonCode.FACT_CHANGED, message="a fact changed", position=Position(partition=0, offset=0),
         at=at,
+    )  # fmt: skip
+
+
+def cut_off(scope: RevocationScope, subject: str, number: int, at: int = NOON) -> Revocation:
+    """The end of all grants of a subject before an epoch (of a lead) or a revision of the policy (of the others)."""
+    return Revocation(
+        revocation_id=f"cut-off-{scope}-{subject}-{number}", scope=scope, subject=subject, lead_id=LeadId(""),
+        epoch=number, code=ReasonCode.CUT_OFF, message="cut off", position=Position(partition=0, offset=0), at=at,
     )  # fmt: skip
 
 

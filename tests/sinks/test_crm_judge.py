@@ -7,9 +7,9 @@ import pytest
 
 from agents.feed import RevocationFeed
 from agents.verify import Grant, Refusal
-from schemas.records import ReasonCode
+from schemas.records import ReasonCode, RevocationScope
 from sinks.crm_judge import MAX_LATE_US, NotYet, judge
-from tests.sinks.support import NOON, SECOND, Control, bench, partition, revocation
+from tests.sinks.support import NOON, POLICY, SECOND, Control, bench, cut_off, partition, revocation
 
 FIELDS = {"meeting_at": "2026-05-28T15:00Z"}
 
@@ -100,6 +100,36 @@ def test_a_revoked_grant_is_refused(control: Control) -> None:
     feed = RevocationFeed(4)
     feed.observe(revocation("grant-update-1", "lead-1"), partition("lead-1"))
     assert refused(verdict(control, control.update(FIELDS), feed=feed)) is ReasonCode.GRANT_REVOKED
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject", "claim"),
+    [
+        (RevocationScope.LEAD, "lead-1", "epoch"),
+        (RevocationScope.AGENT, "agent-1", "rev"),
+        (RevocationScope.ROLE, "booking", "rev"),
+        (RevocationScope.POLICY, POLICY, "rev"),
+    ],
+)
+def test_a_write_granted_before_a_cut_off_is_refused_and_one_granted_after_it_is_made(
+    control: Control, scope: RevocationScope, subject: str, claim: str
+) -> None:
+    feed = RevocationFeed(4)
+    feed.observe(cut_off(scope, subject, 5), partition("lead-1"))
+    before, after = (control.grant(FIELDS, lead="lead-1", **{claim: number}) for number in (4, 5))
+    assert refused(verdict(control, control.update(FIELDS, grant=before), feed=feed)) is ReasonCode.GRANT_REVOKED
+    assert isinstance(verdict(control, control.update(FIELDS, grant=after), feed=feed), Grant)
+
+
+@pytest.mark.parametrize(("scope", "subject"), [(RevocationScope.LEAD, "lead-1"), (RevocationScope.POLICY, POLICY)])
+def test_an_opt_out_is_written_though_lead_or_policy_were_cut_off_since(
+    control: Control, scope: RevocationScope, subject: str
+) -> None:
+    feed = RevocationFeed(4)
+    feed.observe(cut_off(scope, subject, 5), partition("lead-1"))
+    fields = {"do_not_contact": "true"}
+    update = control.update(fields, grant=control.grant(fields, lead="lead-1", role="mandate"), role="mandate")
+    assert isinstance(verdict(control, update, feed=feed), Grant)
 
 
 def test_a_write_waits_while_the_revocation_feed_is_behind_it(control: Control) -> None:
