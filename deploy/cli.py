@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from deploy.cli_intervene import intervene
+
 INTERRUPTED = 130
 
 EXIT_CODES = "[bold]Exit codes[/]: 0 done · 1 infrastructure refused or is missing · 2 wrong input or settings"
@@ -164,6 +166,17 @@ def worker() -> None:
 def intake() -> None:
     """Run one intake: it checks input records, finds their leads and appends them to the journal."""
     _call("deploy.commands.intake", settings=_settings())
+
+
+app.command(
+    rich_help_panel=RUN,
+    epilog=_epilog(
+        "mandate intervene pause --lead lead-7 --author ann --author-role operator --reason 'a lawyer wrote'",
+        "mandate intervene override --lead lead-7 --request request-9 --author carol --author-role executive "
+        "--reason 'a good customer' --key carol.pem",
+        "mandate intervene --new-key carol.pem",
+    ),
+)(intervene)
 
 
 @sink.command(

@@ -37,7 +37,7 @@ def ensure_keys(settings: Settings) -> None:
     """Create the signing and the approver key where missing (mode 0600), and write data_dir/keys/jwks.json."""
     for path in (settings.signing_key_path, settings.approver_key_path):
         if not path.exists():
-            _create(path)
+            create_private_key(path)
     for published, keys in ((jwks_path(settings), jwks(settings)), (approvers_path(settings), approvers(settings))):
         published.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(keys, indent=2, sort_keys=True) + "\n"
@@ -99,7 +99,8 @@ def _b64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _create(path: Path) -> None:
+def create_private_key(path: Path) -> None:
+    """A new Ed25519 key in a file of mode 0600; a file that is there already is kept."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
