@@ -68,6 +68,8 @@ class Draft:
         self.fields: dict[str, Any] = {}
         self.dirty: set[str] = set()
         """Facts changed since `take_dirty` was last called."""
+        self.digests: dict[int, str] = {}
+        """Parameter digests of the requests at hand, by `id`."""
         self._before: dict[str, Fact | None] = {}
         self._ended: dict[tuple[str, str], str] = {}
 
@@ -227,12 +229,18 @@ class Draft:
         """The row after the entry: the same object when nothing changed."""
         if not self.changed:
             return self.base
-        return bounded(
+        state = bounded(
             msgspec.structs.replace(
                 self.base, **self.fields, facts=self.facts, version=self.base.version + 1,
                 applied_offset=self.position.offset, now=self.now,
             )
         )  # fmt: skip
+        if state.facts is not self.facts:
+            for name in self.facts:
+                if name not in state.facts:  # what the bounds drop is a change like any other
+                    self._before.setdefault(name, self.facts[name])
+            self.facts = state.facts
+        return state
 
 
 def fact_ref(facts: dict[str, Fact], stored_name: str) -> FactRef:
