@@ -1,6 +1,6 @@
 # Mandate. `make` lists what there is. A new machine needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down bench lock clean setup setup-bench
+.PHONY: help demo test lint up down bench bench-core lock clean setup setup-bench
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -30,6 +30,9 @@ down: setup ## stop them; their data stays
 bench: setup setup-bench ## measure latency and throughput, beside Quix Streams
 	@$(RUN)/python -m deploy.local.fetch
 	@$(RUN)/python -m tests.benchmarks
+
+bench-core: setup ## measure the judgement by itself, against its limits
+	@$(RUN)/python -m tests.benchmarks core
 
 lock: setup ## resolve all dependencies anew and write the locks
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade pyproject.toml --group dev \

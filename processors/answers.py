@@ -1,7 +1,6 @@
 """What goes out in answer to a request: the decision, and behind a permit the grant with all that it takes."""
 
 from processors import grants
-from processors.dialogue import speech_mode_of
 from processors.draft import Draft
 from processors.judge import Judgement
 from processors.lead import SECOND
@@ -18,6 +17,7 @@ from schemas.records import (
     Permission,
     PermissionStatus,
     ReasonCode,
+    SpeechMode,
 )
 
 
@@ -61,6 +61,7 @@ def answer(
     """The decision on a request, as an output."""
     decision_id = DecisionId(draft.derive("decision", request.request_id))
     role = draft.law.bundle.roles.get(request.role) if draft.law else None
+    mode = SpeechMode(draft.value("speech_mode", request.conversation_id) or SpeechMode.SILENT)
     decision = Decision(
         decision_id=decision_id, request_id=request.request_id, lead_id=draft.base.lead_id,
         conversation_id=request.conversation_id, agent_id=request.agent_id, role=request.role, action=request.action,
@@ -69,12 +70,12 @@ def answer(
         expires_at=permission.expires_at if permission else None,
         single_use=permission.single_use if permission else False,
         obligations=permission.obligations if permission else (),
-        speech_mode=speech_mode_of(draft, request.conversation_id),
+        speech_mode=mode,
         policy_version=draft.law.bundle.version if draft.law else "",
         policy_digest=draft.law.digest if draft.law else "",
         read_set=judgement.read_set, position=draft.position, requested_at=request.requested_at, at=draft.now,
         traceparent=draft.entry.traceparent, override=_override_of(draft, request, judgement),
-        max_tokens=_token_limit(draft, request), prompt_scope=role.prompt_scope if role else (),
+        max_tokens=_token_limit(draft, request, mode), prompt_scope=role.prompt_scope if role else (),
     )  # fmt: skip
     draft.emit(decision_id, decision)
     return decision
@@ -92,14 +93,14 @@ def _override_of(draft: Draft, request: AgentRequest, judgement: Judgement) -> O
     )  # fmt: skip
 
 
-def _token_limit(draft: Draft, request: AgentRequest) -> int | None:
+def _token_limit(draft: Draft, request: AgentRequest, mode: SpeechMode) -> int | None:
     """Longest answer that role and speech mode allow."""
     role = draft.law.bundle.roles.get(request.role) if draft.law else None
     if draft.law is None or role is None:
         return None
     limits = [role.max_tokens]
     if draft.conversation(request.conversation_id) is not None:
-        limits.append(draft.law.mode(speech_mode_of(draft, request.conversation_id)).max_tokens)
+        limits.append(draft.law.mode(mode).max_tokens)
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -7,13 +7,11 @@ the rule, and what may cure it. Checks of contact (hours, attempts, consent) sta
 from collections.abc import Callable
 from typing import Any
 
-from processors import conditions
 from processors.contact_checks import attempts, calling_hours, consent, contactable, retries
 from processors.hearing import FAILED, Failure, Hearing
 from processors.lead import SECOND
 from processors.policy import (
     AnsweredByCheck,
-    Condition,
     FactAbsent,
     FactCondition,
     FactIn,
@@ -26,25 +24,26 @@ from processors.policy import (
 from schemas.records import AnsweredBy, Fact, ReasonCode, SpeechMode
 
 
-def fact_in(hearing: Hearing, check: FactIn) -> Failure | None:
-    fact = hearing.read(check.fact)
+# --- checks of one fact and nothing else
+def fact_in(fact: Fact | None, check: FactIn) -> Failure | None:
     if fact is None or fact.value not in check.values:
         return FAILED
     return Failure(code=ReasonCode.INTERIM_ONLY) if check.final and not fact.final else None
 
 
-def fact_not_in(hearing: Hearing, check: FactNotIn) -> Failure | None:
-    return FAILED if hearing.value(check.fact) in check.values else None
+def fact_not_in(fact: Fact | None, check: FactNotIn) -> Failure | None:
+    return FAILED if fact is not None and fact.value in check.values else None
 
 
-def fact_absent(hearing: Hearing, check: FactAbsent) -> Failure | None:
-    return FAILED if hearing.read(check.fact) else None
+def fact_absent(fact: Fact | None, _: FactAbsent) -> Failure | None:
+    return FAILED if fact else None
 
 
-def fact_present(hearing: Hearing, check: FactPresent) -> Failure | None:
-    return None if hearing.read(check.fact) else FAILED
+def fact_present(fact: Fact | None, _: FactPresent) -> Failure | None:
+    return None if fact else FAILED
 
 
+# --- checks that look at more
 def intent_confirmed(hearing: Hearing, check: IntentConfirmed) -> Failure | None:
     fact = hearing.read(f"intent.{check.intent}")
     if fact is not None and fact.value == "confirmed" and fact.final:
@@ -78,10 +77,6 @@ def obligation_met(hearing: Hearing, check: ObligationMet) -> Failure | None:
     if check.jurisdictions and not set(hearing.value("lead.jurisdictions").split(",")) & set(check.jurisdictions):
         return None
     return None if hearing.value(f"obligation.{check.obligation}") == "fulfilled" else FAILED
-
-
-def condition(hearing: Hearing, check: Condition) -> Failure | None:
-    return None if conditions.holds(hearing, check) else FAILED
 
 
 def action_in_role(hearing: Hearing, _: object) -> Failure | None:
@@ -212,14 +207,18 @@ def in_time(hearing: Hearing, _: object) -> Failure | None:
     return FAILED if late else None
 
 
+FACT_CHECKS: dict[str, Callable[[Fact | None, Any], Failure | None]] = {
+    check.__name__: check for check in (fact_in, fact_not_in, fact_absent, fact_present)
+}
+"""Kinds of check that look at one fact's value and finality, by their name in a bundle."""
+
 CHECKS: dict[str, Callable[[Hearing, Any], Failure | None]] = {
     check.__name__: check
     for check in (
-        fact_in, fact_not_in, fact_absent, fact_present, intent_confirmed, answered_by, obligation_met,
-        condition,
-        action_in_role, channel_in_role, tool_in_role, prompt_in_scope, tokens_in_limit, wording, mode_allows,
-        fields_in_role, within_authority, stage_reached, conversation_live, calling_hours, attempts, retries,
-        contactable, floor_free, turn_free, effect_free, effect_not_refused, not_suspended, consent, in_time,
+        intent_confirmed, answered_by, obligation_met, action_in_role, channel_in_role, tool_in_role, prompt_in_scope,
+        tokens_in_limit, wording, mode_allows, fields_in_role, within_authority, stage_reached, conversation_live,
+        calling_hours, attempts, retries, contactable, floor_free, turn_free, effect_free, effect_not_refused,
+        not_suspended, consent, in_time,
     )
 }  # fmt: skip
-"""Every kind of check by its name in a bundle."""
+"""All other kinds but `condition`, which `processors.conditions` evaluates."""

@@ -9,11 +9,17 @@ from processors.policy import Condition
 from processors.policy.cel import CompiledCondition, ConditionError, ConditionSyntaxError, compile_condition
 from schemas.records import Fact
 
-__all__ = ["CompiledCondition", "ConditionError", "ConditionSyntaxError", "compile_condition", "holds"]
+__all__ = ["CompiledCondition", "ConditionError", "ConditionSyntaxError", "compile_condition", "facts_alone", "holds"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_LIMIT = 2**63 - 1
 """What `request.max_tokens` is when the request states none: a limit can't be kept by leaving it out."""
+
+
+def facts_alone(check: Condition) -> tuple[str, ...] | None:
+    """Facts of a condition that sees nothing but their value and finality; None of one that sees more."""
+    condition = compile_condition(check.cel)
+    return condition.facts if set(condition.names) <= {"facts", "final"} and condition.facts else None
 
 
 def holds(hearing: Hearing, check: Condition) -> bool:

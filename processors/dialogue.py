@@ -14,7 +14,28 @@ _WIDTH = tuple(SpeechMode)
 """Modes from the widest to the narrowest, as the schema lists them."""
 
 
-def derive_stage(draft: Draft) -> None:
+_INPUTS = (
+    "stage", "do_not_contact", "paused", "case.", "objection.open", "conversation.phase/", "conversation.live",
+    "conversation.hold/", "conversation.transfer/", "conversation.disengaged/", "execution.locked/",
+)  # fmt: skip
+"""Facts that stage and speech mode follow, beside those that earn a stage."""
+
+
+def derive(draft: Draft) -> None:
+    """Brings stage and speech modes up to date, when a fact that they follow changed, or the policy did."""
+    if draft.law is not None and draft.get("revision") != draft.law.revision:
+        draft.put("revision", draft.law.revision)
+    elif not any(name.startswith(_INPUTS) or _earns(draft, name) for name in draft.dirty):
+        return
+    _derive_stage(draft)
+    _derive_speech_modes(draft)
+
+
+def _earns(draft: Draft, name: str) -> bool:
+    return draft.law is not None and name in draft.law.stage_facts
+
+
+def _derive_stage(draft: Draft) -> None:
     """The furthest stage that the facts carry, all earlier ones being carried too."""
     if draft.law is None:
         return
@@ -32,7 +53,7 @@ def _holds(fact: Fact | None, values: tuple[str, ...]) -> bool:
     return fact is not None and fact.final and fact.value in values
 
 
-def derive_speech_modes(draft: Draft) -> None:
+def _derive_speech_modes(draft: Draft) -> None:
     """Sets the mode of every conversation that is live or just ended, and tells the agents when it changed."""
     for conversation in draft.get("conversations"):
         conversation_id = conversation.conversation_id

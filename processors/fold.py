@@ -82,7 +82,8 @@ def step(state: LeadState | None, entry: JournalEntry, position: Position, court
     if due is not None and due <= draft.now:
         timers.fire(draft)
         _settle(draft)
-    grants.revoke_cut_off(draft)
+    if law is not None and state.facts and state.revision != law.revision:
+        _follow_policy(draft)
     if _is_new(draft):
         handler = _HANDLERS.get(entry.kind)
         if handler is not None:
@@ -110,12 +111,18 @@ def _is_new(draft: Draft) -> bool:
     return True
 
 
+def _follow_policy(draft: Draft) -> None:
+    """Another policy came into force since the last entry: stage, modes and cut-offs are those of the new one."""
+    dialogue.derive(draft)
+    grants.revoke_cut_off(draft)
+    _settle(draft)
+
+
 def _settle(draft: Draft) -> None:
     for _ in range(MAX_ROUNDS):
         if not draft.dirty:
             return
-        dialogue.derive_stage(draft)
-        dialogue.derive_speech_modes(draft)
+        dialogue.derive(draft)
         dirty = draft.take_dirty()
         escalation.open_for_facts(draft, dirty)
         refusals.lift_by_facts(draft, dirty)

@@ -30,9 +30,13 @@ KEPT_AFTER_END_S = 600
 """An ended permission is kept this long, so that an outcome reported late still finds it."""
 
 
-def request_digest(request: AgentRequest) -> str:
-    """Digest of what exactly is asked for; the grant holds for nothing else."""
-    return parameters_digest(request.parameters, request.crm_fields, request.tool)
+def request_digest(draft: Draft, request: AgentRequest) -> str:
+    """Digest of what exactly is asked for; the grant holds for nothing else. Made once for each request object."""
+    digest = draft.digests.get(id(request))
+    if digest is None:
+        digest = parameters_digest(request.parameters, request.crm_fields, request.tool)
+        draft.digests[id(request)] = digest
+    return digest
 
 
 def sign_grant(draft: Draft, request: AgentRequest, action: Action, grant_id: GrantId) -> str:
@@ -47,7 +51,7 @@ def sign_grant(draft: Draft, request: AgentRequest, action: Action, grant_id: Gr
         "exp": issued + action.grant_ttl_s,
         "jti": grant_id,
         "act": request.action,
-        "pdg": request_digest(request),
+        "pdg": request_digest(draft, request),
         "chn": request.channel.value,
         "lead": request.lead_id,
         "conv": request.conversation_id,

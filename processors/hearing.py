@@ -88,6 +88,11 @@ class Hearing:
         fact = self.read(name)
         return fact.value if fact else ""
 
+    def pass_read(self) -> tuple[FactRef, ...]:
+        """Forgets what was read since the last call: nothing will be said of it."""
+        self._read_by_rule.clear()
+        return ()
+
     def take_read(self) -> tuple[FactRef, ...]:
         """Facts read since the last call, each once, in order."""
         read, self._read_by_rule = self._read_by_rule, []

@@ -6,9 +6,9 @@ BLOCK; a rule that errs can only restrain.
 
 from typing import NamedTuple
 
-from processors.checks import CHECKS
 from processors.hearing import Finding, Hearing, Situation
 from processors.law import Law
+from processors.plan import plan_of
 from processors.policy import Rule
 from schemas.records import (
     AgentRequest,
@@ -88,11 +88,7 @@ def judge(
     if refusal is not None or law is None:
         return refusal or refuse(CriterionName.GOVERNANCE, ReasonCode.NO_POLICY, "No approved policy is in force.")
     hearing = Hearing(request, situation, law, first_heard_at)
-    findings = [
-        finding
-        for rule in law.rules_for(request.action, request.role, situation.now)
-        if (finding := _ask(hearing, rule)) is not None
-    ]
+    findings = plan_of(law, request.action, request.role, situation.now).findings(hearing)
     if overridden is None:
         return _conclude(hearing, findings, defer_deadline)
     return _overridden(hearing, findings, defer_deadline, overridden)
@@ -109,22 +105,6 @@ def _refused_at_the_door(request: AgentRequest, law: Law | None) -> Judgement | 
     if request.agent_id in bundle.cut_off.agents or request.role in bundle.cut_off.roles:
         return refuse(CriterionName.GOVERNANCE, ReasonCode.CUT_OFF, "The policy cuts this agent or role off.")
     return None
-
-
-def _ask(hearing: Hearing, rule: Rule) -> Finding | None:
-    try:
-        failure = CHECKS[rule.check.kind](hearing, rule.check)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        detail = f"{type(error).__name__}: {error}"[:200]
-        return Finding(rule, Verdict.BLOCK, ReasonCode.RULE_ERROR, hearing.take_read(), detail=detail)
-    read = hearing.take_read()
-    if failure is None:
-        return None
-    resume = tuple(reference.name for reference in read) + rule.resume_when
-    return Finding(
-        rule, failure.verdict or rule.on_fail, failure.code or rule.code, read, resume, failure.not_before,
-        failure.detail,
-    )  # fmt: skip
 
 
 def _overridden(hearing: Hearing, findings: list[Finding], deadline: TimeUs | None, fact: str) -> Judgement:

@@ -27,34 +27,34 @@ class Law:
         self.bundle = bundle
         self.digest = digest
         self.revision = revision
-        self._by_action: dict[tuple[str, str], tuple[Rule, ...]] = {}
-        self._bounds = {rule.id: rule.in_force_between() for rule in bundle.rules}
-        self._dated = {rule_id for rule_id, bounds in self._bounds.items() if bounds != (None, None)}
+        self.plans: dict[tuple[str, str, tuple[str, ...]], object] = {}
+        """What `processors.plan` makes of the rules; it is kept with them."""
+        bounds = {rule.id: rule.in_force_between() for rule in bundle.rules}
+        self._dated = {rule_id: found for rule_id, found in bounds.items() if found != (None, None)}
+        self.stage_facts = frozenset(c.fact for stage in bundle.stages for c in stage.earned_by)
         self.stage_rank = {stage.name: rank for rank, stage in enumerate(bundle.stages)}
 
     # --- rules
     def rules_for(self, action: str, role: str, now: TimeUs) -> tuple[Rule, ...]:
         """Rules about an action asked for in a role that are in force at a time, in the bundle's order."""
-        rules = self._rules_about(action, role)
+        in_force = self.dated_in_force(now)
+        return tuple(
+            rule
+            for rule in self.bundle.rules
+            if ("*" in rule.actions or action in rule.actions)
+            and ("*" in rule.roles or role in rule.roles)
+            and (rule.id not in self._dated or rule.id in in_force)
+        )
+
+    def dated_in_force(self, now: TimeUs) -> tuple[str, ...]:
+        """Ids of the rules with a first or last day that are in force at a time."""
         if not self._dated:
-            return rules
-        return tuple(rule for rule in rules if self._counts(rule, now))
-
-    def _rules_about(self, action: str, role: str) -> tuple[Rule, ...]:
-        found = self._by_action.get((action, role))
-        if found is None:
-            found = tuple(
-                rule
-                for rule in self.bundle.rules
-                if ("*" in rule.actions or action in rule.actions) and ("*" in rule.roles or role in rule.roles)
-            )
-            if action in self.bundle.actions and role in self.bundle.roles:
-                self._by_action[action, role] = found
-        return found
-
-    def _counts(self, rule: Rule, now: TimeUs) -> bool:
-        since, before = self._bounds[rule.id]
-        return (since is None or since <= now) and (before is None or now < before)
+            return ()
+        return tuple(
+            rule_id
+            for rule_id, (since, before) in self._dated.items()
+            if (since is None or since <= now) and (before is None or now < before)
+        )
 
     @cached_property
     def effects(self) -> frozenset[str]:

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from processors.authority import override_text, unbase64url
 from processors.draft import Draft
-from processors.judge import Judgement
 from processors.lead import MAX_OVERRIDES, SECOND
 from processors.policy import Person
 from schemas.records import HumanIntervention, Judged, Override, OverrideStatus, Verdict
@@ -86,9 +85,9 @@ def withdraw(draft: Draft, intervention: HumanIntervention) -> str | None:
     return None
 
 
-def use(draft: Draft, digest: int, judgement: Judgement) -> None:
+def use(draft: Draft, digest: int) -> None:
     """Notes that a permit rests on an override: it is used up."""
-    override = pending(draft, digest) if judgement.lifted else None
+    override = pending(draft, digest)
     if override is not None:
         _change(draft, override, OverrideStatus.USED)
         draft.set_fact("overrides.used", str(int(draft.value("overrides.used") or 0) + 1))

@@ -23,7 +23,7 @@ from schemas.records import (
 
 def hear(draft: Draft, request: AgentRequest) -> None:
     """A request arrives. A repeat of one that was answered changes nothing: the answer is on the log."""
-    digest = digest_of(request)
+    digest = _digest(draft, request)
     known = next((j for j in draft.get("judged") if j.request_id == request.request_id), None)
     if known is not None:
         if known.digest != digest:
@@ -40,11 +40,11 @@ def hear(draft: Draft, request: AgentRequest) -> None:
         _conclude(draft, request, judgement, None)
 
 
-def digest_of(request: AgentRequest) -> int:
+def _digest(draft: Draft, request: AgentRequest) -> int:
     """Digest of who asks for exactly what, where."""
     return short_digest(
         request.agent_id, request.role, request.action, request.conversation_id or "", request.channel,
-        grants.request_digest(request), request.text or "", request.prompt_scope or "", request.max_tokens or 0,
+        grants.request_digest(draft, request), request.text or "", request.prompt_scope or "", request.max_tokens or 0,
     )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _judge(draft: Draft, request: AgentRequest, first_heard_at: int, deadline: i
     spent = _spent(draft, request)
     if spent is not None:
         return spent
-    override = overrides.pending(draft, digest_of(request))
+    override = overrides.pending(draft, _digest(draft, request)) if draft.get("overrides") else None
     fact = f"override.{request.action}" if override else None
     situation = Situation(draft.facts, draft.get("attempts"), draft.now, draft.law)
     judgement = judge(request, situation, first_heard_at, deadline, fact)
@@ -193,7 +193,8 @@ def cancel(draft: Draft, deferral: Deferral) -> None:
 def _conclude(draft: Draft, request: AgentRequest, judgement: Judgement, deferral: Deferral | None) -> None:
     terms = _terms_of(deferral) if deferral else None
     if judgement.verdict is Verdict.PERMIT:
-        overrides.use(draft, digest_of(request), judgement)
+        if judgement.lifted:
+            overrides.use(draft, _digest(draft, request))
         permit(draft, request, judgement, terms)
         return
     answer(draft, request, judgement, terms)

@@ -991,6 +991,7 @@ class LeadState(Record, frozen=True, kw_only=True, gc=False):
     seen: tuple[int, ...] = ()
     signals: tuple[SignalNote, ...] = ()
     overrides: tuple[Override, ...] = ()
+    revision: int = 0
 
 
 class PartitionState(Record, frozen=True, kw_only=True, gc=False):

@@ -11,6 +11,7 @@ from processors.offline import MemoryRows
 from processors.partition import Partition
 from schemas.catalogue import TOPIC_OF
 from schemas.records import AgentRequest, CallDirectoryEntry, Decision, Record, Verdict
+from tests.benchmarks import judging
 from tests.benchmarks.figures import middle, percentiles, table
 from tests.benchmarks.load import schedule
 from tests.benchmarks.report import show, summary
@@ -131,3 +132,19 @@ def test_figures_without_one_quiet_round_are_said_to_be_disturbed() -> None:
 def test_ratios_are_ours_to_theirs() -> None:
     found = summary({"ours": _rounds((6, 4_000, 0)), "theirs": _rounds((4, 2_000, 0))})
     assert found["ratios"] == {"events_per_s": 2.0, "latency_at_200": {"p50": 1.5, "p99": 1.5}}
+
+
+def test_a_bundle_of_ten_times_the_rules_costs_less_than_twice_as_much() -> None:
+    report = judging.measure(600)
+    met = report["rules"]
+    assert met[2_000] > 4 * met[200], met
+    assert report["facts"] >= 40
+    assert report["parts"]["judge, 2000 rules"]["p50"] < 2 * report["parts"]["judge, 200 rules"]["p50"]
+
+
+def test_a_limit_that_is_not_kept_is_said() -> None:
+    report = judging.measure(20)
+    slow = {"p50": 101.0, "p95": 200.0, "p99": 249.0, "max": 300.0}
+    missed = judging.missed({**report, "parts": {**report["parts"], "judge, 200 rules": slow}})
+    assert "judge, 200 rules: p50 is 101.0 µs, more than 100" in missed
+    assert not [sentence for sentence in missed if sentence.startswith("judge, 200 rules: p99")]

@@ -1,17 +1,23 @@
 """Lint: each kind of problem in a bundle is found, at its line; what is fine is left in peace."""
 
+from collections.abc import Iterator
+from copy import deepcopy
 from datetime import date
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from processors.checks import CHECKS
 from processors.facts import scoped
 from processors.hearing import Hearing, Situation
 from processors.law import Law
 from processors.lint import Problem, lint
 from processors.lint.states import Demand, Pair, State, demands, domain, is_about, pairs
-from processors.policy import Bundle, load_bundle
+from processors.plan import Plan
+from processors.policy import Bundle, PolicyError, load_bundle
 from schemas.records import AgentId, AgentRequest, ConversationId, Fact, LeadId, RequestId
 
 SMALL = Path(__file__).parent / "bundles" / "small"
@@ -208,6 +214,14 @@ def test_a_check_that_the_rest_of_the_bundle_leaves_idle_can_never_fire(
     assert ("rule live", "it can never fire: its check holds in every state") in [p[1:3] for p, _ in found]
 
 
+def test_a_condition_that_can_be_true_on_interim_words_gives_no_finality(tmp_path: Path) -> None:
+    irreversible = ("effect: scope_question", "effect: scope_question\n    irreversible: true")
+    either = condition('request.channel == "CHAT" || ("contact.reached" in final && final["contact.reached"])')
+    found = problems_of(tmp_path, irreversible, (ASKED, either))
+    assert [problem.about for problem, _ in found] == ["action ask_scope"]
+    assert "final words" in found[0][0].sentence
+
+
 def test_a_rule_that_ended_is_a_warning(tmp_path: Path) -> None:
     found = problems_of(tmp_path, ("code: ALREADY_CONFIRMED", "code: ALREADY_CONFIRMED\n    effective_to: 2026-11-20"))
     assert [(p.about, p.sentence, p.is_warning) for p, _ in found] == [("rule asked", "it ended on 2026-11-20", True)]
@@ -265,6 +279,35 @@ def test_a_directory_without_a_readable_bundle_is_a_problem(tmp_path: Path) -> N
     assert [(p.place.file.name, p.place.line) for p in lint(tmp_path, TODAY)] == [("bad.yaml", 3), ("list.yaml", 1)]
 
 
+def _paths(part: Any, steps: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for step, below in items:
+        yield (*steps, step)
+        yield from _paths(below, (*steps, step))
+
+
+@pytest.mark.parametrize("wrong", ["left out", [], {"x": "y"}], ids=str)
+def test_whatever_is_wrong_lint_tells_what_loading_refuses_and_never_fails(tmp_path: Path, wrong: Any) -> None:
+    whole = yaml.safe_load((SMALL / "bundle.yaml").read_text(encoding="utf-8"))
+    whole["rules"], whole["triggers"] = whole["rules"][:2], whole["triggers"][:1]
+    refused = 0
+    for *steps, last in _paths(whole):
+        broken = deepcopy(whole)
+        part = reduce(getitem, steps, broken)
+        if wrong == "left out":
+            del part[last]
+        else:
+            part[last] = wrong
+        (tmp_path / "bundle.yaml").write_text(yaml.safe_dump(broken, sort_keys=False), encoding="utf-8")
+        found = [problem for problem in lint(tmp_path, TODAY) if not problem.is_warning]
+        try:
+            load_bundle(tmp_path)
+        except PolicyError:
+            refused += 1
+            assert found, f"{[*steps, last]}"
+    assert refused > 20
+
+
 def test_a_key_in_two_files_is_a_problem_of_the_second(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("# a comment\nversion: two\n", encoding="utf-8")
     found = [problem for problem, _ in problems_of(tmp_path)]
@@ -291,7 +334,7 @@ def test_the_model_of_a_check_says_what_the_check_says(directory: Path) -> None:
                 for state in domain(bundle, demand.fact):
                     rest = {other.fact: _allowed(bundle, other) for other in asked}
                     heard = _hearing(law, pair, {**rest, demand.fact: state})
-                    holds = CHECKS[rule.check.kind](heard, rule.check) is None
+                    holds = not Plan([rule]).findings(heard)
                     assert holds is demand.allows(state), f"{rule.id}, {demand.fact}: {state}"
                     compared += 1
     assert compared > 50
