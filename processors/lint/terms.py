@@ -1,11 +1,11 @@
 """What a bundle promises elsewhere than in the state: ends of defers, finality, windows, words, who can do what."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from processors.lint.finding import Finding
-from processors.lint.formulas import mentions
-from processors.lint.states import Pair, demands, is_about, pairs
+from processors.lint.formulas import mentions, outcomes
+from processors.lint.states import Pair, State, demands, domain, is_about, pairs
 from processors.policy import Bundle, Condition, FactIn, IntentConfirmed, Jurisdiction, Rule
 from processors.policy.cel import BY_FACT, compile_condition
 from processors.requirement import one_of
@@ -73,10 +73,16 @@ def _asks_finality(bundle: Bundle, rule: Rule, pair: Pair) -> bool:
     if rule.effective_from or rule.effective_to:
         return False  # not for ever
     if isinstance(check, Condition):
-        return mentions(compile_condition(check.cel), "final")
+        condition = compile_condition(check.cel)
+        found = outcomes((condition,), bundle, pair, lambda fact, seen: _interim(domain(bundle, fact, seen)))
+        return mentions(condition, "final") if found is None else True not in found
     if isinstance(check, FactIn | IntentConfirmed):
         return isinstance(check, IntentConfirmed) or check.final
     return check.kind == "stage_reached" and bool(demands(bundle, rule, pair))
+
+
+def _interim(states: Iterable[State | None]) -> list[State | None]:
+    return [state for state in states if state is None or not state.final]
 
 
 def liftable_noes(bundle: Bundle) -> Iterator[Finding]:

@@ -126,7 +126,8 @@ class BundleFiles:
 def _name_of(node: yaml.Node) -> str | None:
     if not isinstance(node, yaml.MappingNode):
         return None
-    return next((value.value for key, value in node.value if key.value in _NAMED_BY), None)
+    names = (value for key, value in node.value if isinstance(key, yaml.ScalarNode) and key.value in _NAMED_BY)
+    return next((value.value for value in names if isinstance(value, yaml.ScalarNode)), None)
 
 
 def _place(file: Path, node: yaml.Node) -> Place:
