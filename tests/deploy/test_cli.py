@@ -11,7 +11,8 @@ import pytest
 
 COMMANDS = (
     "up", "down", "status", "settings", "demo", "topics", "perceive", "decide", "worker", "intake",
-    "sink crm", "sink audit", "tail", "explain", "intervene", "policy activate", "policy lint", "policy explain", "policy schema",
+    "sink crm", "sink audit", "tail", "explain", "intervene",
+    "policy activate", "policy lint", "policy explain", "policy schema",
 )  # fmt: skip
 
 
