@@ -1,9 +1,10 @@
-"""Writes `docs/topics.md` and `docs/reason-codes.md`: `python -m streams.docs`. A test fails when they drift."""
+"""Writes `docs/topics.md`, `reason-codes.md` and `facts.md`: `python -m streams.docs`. A test fails when they drift."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from processors.facts import FACTS, scoped
 from schemas.avro_files import definition
 from schemas.catalogue import DAY_MS, TOPICS, Topic
 from schemas.records import DeadLetterCode, ReasonCode
@@ -72,6 +73,35 @@ def reason_codes() -> str:
     )
 
 
+def facts() -> str:
+    """Text of docs/facts.md."""
+    rows = [
+        (
+            f"`{kind.name}{'/<conversation>' if _is_scoped(kind.name) else ''}`",
+            ", ".join(f"`{value}`" for value in kind.values) or "text",
+            kind.set_by,
+            kind.meaning,
+            kind.missing,
+        )
+        for kind in FACTS
+    ]
+    return "\n".join(
+        [
+            WRITTEN_BY,
+            "# Facts\n",
+            "A lead's shared state: `name -> value, version, journal offset, time, finality, confidence, evidence`.",
+            "Rules read facts, a grant rests on those that its judgement read, a defer waits for some. A policy names",
+            "them as they stand here; `*` stands for what the policy or the buyer adds to the name.\n",
+            _table(("fact", "values", "set by", "meaning", "when it does not stand"), rows),
+            "",
+        ]
+    )
+
+
+def _is_scoped(name: str) -> bool:
+    return scoped(name, None) != name
+
+
 def _codes(codes: Iterable[Any], texts: Mapping[Any, CodeText]) -> str:
     return _table(("code", "means", "what to do"), [(f"`{code}`", *texts[code]) for code in codes])
 
@@ -107,7 +137,7 @@ def _anchor(name: str) -> str:
     return name.replace(".", "")
 
 
-FILES = {"topics.md": topics, "reason-codes.md": reason_codes}
+FILES = {"topics.md": topics, "reason-codes.md": reason_codes, "facts.md": facts}
 """Files of docs/ and what writes them."""
 
 if __name__ == "__main__":
