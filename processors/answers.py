@@ -40,8 +40,15 @@ def permit(draft: Draft, request: AgentRequest, judgement: Judgement, terms: Def
 
 
 def _take_floor(draft: Draft, request: AgentRequest, lease_s: int) -> None:
-    """The lead is the agent's. Who had the call before is told to be silent before the permit goes out."""
-    draft.put("floor", Floor(agent_id=request.agent_id, role=request.role, until=draft.now + lease_s * SECOND))
+    """The lead is the agent's. Who had the call before is told to be silent before the permit goes out.
+
+    Asking again makes the lease no longer while another agent waits for the lead.
+    """
+    held, until = draft.get("floor"), draft.now + lease_s * SECOND
+    is_awaited = any("floor" in d.resume_when for d in draft.get("deferrals") if d.request.agent_id != request.agent_id)
+    if held is not None and held.agent_id == request.agent_id and is_awaited:
+        until = held.until
+    draft.put("floor", Floor(agent_id=request.agent_id, role=request.role, until=until))
     draft.set_fact("floor", request.agent_id)
     conversation = draft.conversation(request.conversation_id)
     if conversation is None or conversation.agent_id == request.agent_id:

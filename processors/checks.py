@@ -74,8 +74,9 @@ def answered_by(hearing: Hearing, check: AnsweredByCheck) -> Failure | None:
 
 
 def obligation_met(hearing: Hearing, check: ObligationMet) -> Failure | None:
-    if check.jurisdictions and not set(hearing.value("lead.jurisdictions").split(",")) & set(check.jurisdictions):
-        return None
+    known = hearing.value("lead.jurisdictions") if check.jurisdictions else ""
+    if known and not set(known.split(",")) & set(check.jurisdictions):
+        return None  # Where nothing is known of the place, it is held to be one of them.
     return None if hearing.value(f"obligation.{check.obligation}") == "fulfilled" else FAILED
 
 
@@ -111,9 +112,14 @@ def wording(hearing: Hearing, _: object) -> Failure | None:
     text = hearing.request.text
     if not text:
         return None
-    # Without a conversation nobody is spoken to yet; what is barred in the widest mode is barred everywhere.
-    barred = hearing.law.barred_wording(text, _mode(hearing) or SpeechMode.OPEN)
+    barred = hearing.law.barred_wording(text, _mode(hearing) or _mode_of_writing(hearing))
     return Failure(detail=f"class {barred}") if barred else None
+
+
+def _mode_of_writing(hearing: Hearing) -> SpeechMode:
+    """Outside of a conversation no mode is kept: words are weighed as they would be in one."""
+    is_open = hearing.value("stage") == "closing" and not hearing.value("objection.open")
+    return SpeechMode.OPEN if is_open else SpeechMode.NO_COMMITMENT
 
 
 def mode_allows(hearing: Hearing, _: object) -> Failure | None:
@@ -180,7 +186,11 @@ def turn_free(hearing: Hearing, _: object) -> Failure | None:
     """The agent who had the lead before must be silent before another speaks."""
     if not hearing.action.takes_floor:
         return None
-    return None if hearing.value("conversation.outgoing") in ("", hearing.request.agent_id) else FAILED
+    outgoing = hearing.value("conversation.outgoing")
+    if outgoing == hearing.request.agent_id:
+        # Who gave the lead up and speaks on has it again only when nobody waits for the silence.
+        return FAILED if hearing.value("conversation.awaited") else None
+    return FAILED if outgoing else None
 
 
 def effect_free(hearing: Hearing, _: object) -> Failure | None:
@@ -203,8 +213,10 @@ def in_time(hearing: Hearing, _: object) -> Failure | None:
     # Age counts to the moment a request was first heard: waiting in a defer doesn't make it late.
     oldest = hearing.first_heard_at - hearing.law.bundle.limits.request_max_age_s * SECOND
     deadline = hearing.request.deadline
-    late = hearing.request.requested_at < oldest or (deadline is not None and deadline < hearing.now)
-    return FAILED if late else None
+    late = hearing.request.requested_at < oldest or (deadline is not None and deadline <= hearing.now)
+    # A clock that runs ahead would make an old request look fresh: it tells no time.
+    ahead = hearing.request.requested_at > hearing.first_heard_at + hearing.law.bundle.limits.max_skew_s * SECOND
+    return Failure(detail="by a clock that runs ahead") if ahead else FAILED if late else None
 
 
 FACT_CHECKS: dict[str, Callable[[Fact | None, Any], Failure | None]] = {

@@ -141,9 +141,15 @@ def _speech_stopped(draft: Draft, event: CallEvent, conversation: Conversation) 
     if draft.value("conversation.speaker", conversation.conversation_id) == event.speaker:
         draft.drop_fact("conversation.speaker", conversation.conversation_id)
     if event.speaker is not Speaker.LEAD:
-        draft.drop_fact("conversation.outgoing", conversation.conversation_id)
+        _turn_over(draft, conversation.conversation_id)
     if event.speaker is Speaker.LEAD:
         _release(draft, conversation.conversation_id, "conversation.barged_in")
+
+
+def _turn_over(draft: Draft, conversation_id: ConversationId) -> None:
+    """The agent who gave the lead up is silent."""
+    draft.drop_fact("conversation.outgoing", conversation_id)
+    draft.drop_fact("conversation.awaited", conversation_id)
 
 
 def _release(draft: Draft, conversation_id: ConversationId, fact: str) -> None:
@@ -159,7 +165,7 @@ def _barge_in(draft: Draft, event: CallEvent, conversation: Conversation) -> Non
     conversation_id = conversation.conversation_id
     draft.update_conversation(conversation_id, barge_ins=conversation.barge_ins + 1)
     _speaks(draft, conversation, Speaker.LEAD)
-    draft.drop_fact("conversation.outgoing", conversation_id)
+    _turn_over(draft, conversation_id)
     draft.set_fact("conversation.barged_in", "yes", conversation_id=conversation_id)
     draft.drop_fact("conversation.silence", conversation_id)
     draft.direct(
@@ -175,7 +181,7 @@ def _silence(draft: Draft, event: CallEvent, conversation: Conversation) -> None
     draft.set_fact("conversation.silence", "yes", conversation_id=conversation.conversation_id)
     draft.drop_fact("conversation.speaker", conversation.conversation_id)
     release_floor(draft)
-    draft.drop_fact("conversation.outgoing", conversation.conversation_id)
+    _turn_over(draft, conversation.conversation_id)
     draft.direct(
         DirectiveType.PAUSE, ReasonCode.CALL_NOT_LIVE, "The line is silent: check that the lead is still there.",
         conversation_id=conversation.conversation_id,
@@ -226,7 +232,8 @@ def end_conversation(draft: Draft, conversation: Conversation, outcome: str) -> 
         draft.drop_fact("conversation.live")
         release_floor(draft)
     elif draft.value("conversation.live") == conversation_id:
-        # The next call, if there is one, may go on now.
+        # The next call may go on now, with whatever agent is in it.
+        release_floor(draft)
         draft.set_fact("conversation.live", live[0].conversation_id)
     for name in _PASSING:
         draft.drop_fact(name, conversation_id)
@@ -259,8 +266,8 @@ def release_floor(draft: Draft) -> None:
 
 _PASSING = (
     "conversation.speaker", "conversation.silence", "conversation.barged_in", "conversation.hold",
-    "conversation.transfer", "conversation.disengaged", "conversation.outgoing", "conversation.gap",
-    "conversation.stop_phrase", "execution.locked",
+    "conversation.transfer", "conversation.disengaged", "conversation.outgoing", "conversation.awaited",
+    "conversation.gap", "conversation.stop_phrase", "execution.locked",
 )  # fmt: skip
 """Facts that end with their conversation."""
 

@@ -37,12 +37,19 @@ def _identify(draft: Draft, event: CrmEvent) -> None:
 
 
 def _consent(draft: Draft, event: CrmEvent) -> None:
-    """The proof is the fact's evidence. A withdrawal is always kept; a consent when there is room for it."""
+    """The proof is the fact's evidence. A withdrawal is always kept; a consent when there is room for it.
+
+    After a withdrawal only a consent counts that says it was given later: a CRM sends its old rows again.
+    """
     consent = event.consent
     assert consent is not None
     name = f"consent.{consent.channel.lower()}.{consent.purpose}"
+    old = draft.facts.get(name)
+    given_at = consent.given_at or event.occurred_at
     if event.type is CrmEventType.CONSENT_WITHDRAWN:
         draft.set_fact(name, "withdrawn")
+    elif old and old.value == "withdrawn" and (given_at is None or given_at <= old.at):
+        return
     elif name in draft.facts or sum(known.startswith("consent.") for known in draft.facts) < MAX_CONSENTS:
         draft.set_fact(name, consent.type, evidence=(consent.proof,) if consent.proof else ())
 

@@ -110,15 +110,16 @@ class Draft:
         confidence: float | None = None,
         evidence: tuple[str, ...] = (),
         until: TimeUs | None = None,
+        at: TimeUs | None = None,
     ) -> None:
-        """Sets a fact; nothing happens when value, finality, evidence and end are as they were."""
+        """Sets a fact; nothing happens when value, finality, evidence and end are as they were. at: None = now."""
         stored, value = scoped(name, conversation_id), str(value)
         old = self.facts.get(stored)
         if old and (old.value, old.final, old.evidence, old.until) == (value, final, evidence, until):
             return
         version = old.version + 1 if old else 1
         new = Fact(
-            value=value, version=version, offset=self.position.offset, at=self.now, final=final,
+            value=value, version=version, offset=self.position.offset, at=self.now if at is None else at, final=final,
             confidence=confidence, evidence=evidence, until=until,
         )  # fmt: skip
         self._change(stored, old, new)

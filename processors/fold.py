@@ -88,8 +88,18 @@ def step(state: LeadState | None, entry: JournalEntry, position: Position, court
         handler = _HANDLERS.get(entry.kind)
         if handler is not None:
             handler(draft, entry.body)
-            _settle(draft)
+    _settle(draft)
     return _finish(draft)
+
+
+def _free_cut_off(draft: Draft) -> None:
+    """The lead of an agent or role that the policy in force cuts off is free."""
+    floor = draft.get("floor")
+    if floor is None or draft.law is None or not draft.law.cuts_off:
+        return
+    cut = draft.law.bundle.cut_off
+    if floor.agent_id in cut.agents or floor.role in cut.roles:
+        conversation.release_floor(draft)
 
 
 def due_at(state: LeadState, law: Law | None) -> TimeUs | None:
@@ -115,6 +125,7 @@ def _follow_policy(draft: Draft) -> None:
     """Another policy came into force since the last entry: stage, modes and cut-offs are those of the new one."""
     dialogue.derive(draft)
     grants.revoke_cut_off(draft)
+    _free_cut_off(draft)
     _settle(draft)
 
 

@@ -6,9 +6,11 @@ is merely indicated. A contrary signal lowers an intent and never raises one; af
 
 from processors.draft import Draft
 from processors.lead import SECOND
-from schemas.records import Fact, SegmentStatus, Signal, SignalType
+from schemas.records import Fact, SegmentStatus, Signal, SignalType, Speaker
 
 _SETTLED = (SegmentStatus.FINAL, SegmentStatus.CORRECTED)
+_OTHERS_THAN_STAFF = (Speaker.LEAD, Speaker.UNKNOWN)
+"""Whose words may carry what the buyer means. On a mixed track the recogniser can't tell who speaks."""
 
 
 def claim(draft: Draft, signal: Signal) -> None:
@@ -22,12 +24,14 @@ def claim(draft: Draft, signal: Signal) -> None:
     old = draft.facts.get(f"intent.{intent}")
     if old and _is_carried(draft, intent, old):
         return  # A repeat adds nothing, and a weaker claim takes nothing away.
-    if old and old.value == "withdrawn" and not _is_newer(draft, signal.evidence, old):
-        return
     in_time = is_in_time(draft, signal)
-    if not in_time:
-        draft.set_fact(f"late.{intent}", "yes", evidence=signal.evidence)
     confirmed = in_time and is_confirmed(draft, signal.type, signal.confidence, signal.evidence)
+    if old and old.value == "withdrawn" and not (confirmed and is_newer(draft, signal.evidence, old.offset)):
+        return  # What falls short leaves it withdrawn, so that old words never pass behind a weak new claim.
+    if in_time:
+        draft.drop_fact(f"late.{intent}")
+    else:
+        draft.set_fact(f"late.{intent}", "yes", evidence=signal.evidence)
     _set(draft, intent, confirmed, signal.confidence, signal.evidence)
 
 
@@ -38,10 +42,10 @@ def _is_carried(draft: Draft, intent: str, fact: Fact) -> bool:
     return fact.value == "confirmed" and fact.final and not is_stale
 
 
-def _is_newer(draft: Draft, evidence: tuple[str, ...], than: Fact) -> bool:
-    """Do the words come after the fact? What was said before a withdrawal does not undo it."""
+def is_newer(draft: Draft, evidence: tuple[str, ...], than: int) -> bool:
+    """Do all these words come after an offset? What was said before a no does not undo it."""
     offsets = [segment.offset for segment in draft.get("segments") if segment.segment_id in evidence]
-    return bool(offsets) and all(offset > than.offset for offset in offsets)
+    return bool(offsets) and all(offset > than for offset in offsets)
 
 
 def _set(draft: Draft, intent: str, confirmed: bool, confidence: float | None, evidence: tuple[str, ...]) -> None:
@@ -82,7 +86,8 @@ def _move(draft: Draft, old: str, new: str) -> None:
     for intent in paused_by_objection(draft):
         fact = draft.facts.get(f"intent.{intent}")
         if fact and fact.value == old:
-            draft.set_fact(f"intent.{intent}", new, confidence=fact.confidence, evidence=fact.evidence)
+            # Its age stays: an objection that comes and goes makes old words no newer.
+            draft.set_fact(f"intent.{intent}", new, confidence=fact.confidence, evidence=fact.evidence, at=fact.at)
 
 
 # --- what confirms
@@ -97,12 +102,14 @@ def is_in_time(draft: Draft, signal: Signal) -> bool:
 
 
 def is_confirmed(draft: Draft, kind: SignalType, confidence: float, evidence: tuple[str, ...]) -> bool:
-    """Above the thresholds, and on words that are all final."""
+    """Above the thresholds, and on words that are all final, some of them the lead's own."""
     assert draft.law is not None
     threshold = draft.law.threshold(kind)
     if confidence < threshold.min_confidence or not evidence:
         return False
     by_id = {segment.segment_id: segment for segment in draft.get("segments")}
+    if not any(by_id[name].speaker in _OTHERS_THAN_STAFF for name in evidence if name in by_id):
+        return False
     for segment_id in evidence:
         segment = by_id.get(segment_id)
         if segment is None or segment.status not in _SETTLED:

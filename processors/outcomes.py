@@ -15,6 +15,8 @@ def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
     misuse = _misuse(outcome, permission)
     if misuse is not None:
         _object(draft, outcome, *misuse)
+    if outcome.result is OutcomeResult.DECLINED and permission is not None and misuse is None:
+        signals.decline(draft, permission.effect)  # A no counts, whatever became of the grant to ask.
     if permission is None or misuse is not None or permission.status is PermissionStatus.REVOKED or permission.reported:
         return
     grants.report(draft, permission)
@@ -24,8 +26,6 @@ def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
         for fact in sorted(action.establishes) if action else ():
             assert action is not None
             draft.set_fact(fact, action.establishes[fact])
-    elif outcome.result is OutcomeResult.DECLINED:
-        signals.decline(draft, permission.effect)
     keeps = action is not None and action.keeps_floor and outcome.result is OutcomeResult.DONE
     if draft.value("floor") == outcome.agent_id and not keeps:
         release_floor(draft)

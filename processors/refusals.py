@@ -7,6 +7,7 @@ refusal with a beginning in the future is pending. Asking again draws down a bud
 import msgspec
 
 from processors.draft import Draft
+from processors.intents import is_newer
 from schemas.records import ReasonCode, Refusal, TimeUs
 
 _STRENGTH = ("policy", "buyer", "human")
@@ -17,7 +18,10 @@ def bar(
     draft: Draft, effect: str, by: str, code: ReasonCode, *, until: TimeUs | None, since: TimeUs | None = None,
     lifted_by: tuple[str, ...] = (), reason: str = "",
 ) -> None:  # fmt: skip
-    """Bars an effect. A second no of the same kind takes the place of the first, and never ends earlier."""
+    """Bars an effect. A second no of the same kind takes the place of the first; it begins and ends no sooner free.
+
+    What is barred now stays so, though the second begins later; the end is the later of both.
+    """
     kept, old = [], None
     for refusal in draft.get("refusals"):
         if (refusal.effect, refusal.by, refusal.code) == (effect, by, code):
@@ -28,7 +32,9 @@ def bar(
         until = None
     elif old is not None and old.until is not None and until is not None:
         until = max(old.until, until)
-    pending = since is not None and since > draft.now
+    pending = since is not None and since > draft.now and (old is None or old.since is not None)
+    if pending and old is not None and old.since is not None and since is not None:
+        since = min(old.since, since)
     new = Refusal(
         effect=effect, by=by, code=code, until=until, lifted_by=lifted_by, count=old.count if old else 0,
         offset=draft.position.offset, at=draft.now, since=since if pending else None, reason=reason,
@@ -64,14 +70,17 @@ def lift(draft: Draft, effect: str, by: str) -> bool:
 
 
 def lift_by_facts(draft: Draft, dirty: set[str]) -> None:
-    """Lifts what a fact lifts that was confirmed, on final words, after the no."""
-    lifted = []
-    for refusal in draft.get("refusals"):
-        for name in refusal.lifted_by:
-            fact = draft.facts.get(name) if name in dirty else None
-            if fact and fact.final and fact.value == "confirmed" and fact.offset > refusal.offset:
-                lifted.append(refusal)
-                break
+    """Lifts what a fact lifts that is confirmed, on final words that were said after the no."""
+    named = {name for refusal in draft.get("refusals") for name in refusal.lifted_by if name in dirty}
+    for name in sorted(named):
+        fact = draft.facts.get(name)
+        if fact is not None and fact.final and fact.value == "confirmed":
+            lift_by_words(draft, name, fact.evidence)
+
+
+def lift_by_words(draft: Draft, name: str, evidence: tuple[str, ...]) -> None:
+    """Lifts what a fact lifts, when the words that confirm it were said after the no."""
+    lifted = [r for r in draft.get("refusals") if name in r.lifted_by and is_newer(draft, evidence, r.offset)]
     if lifted:
         draft.put("refusals", tuple(r for r in draft.get("refusals") if r not in lifted))
         for effect in sorted({refusal.effect for refusal in lifted}):

@@ -10,11 +10,13 @@ from processors.ids import short_digest
 from processors.judge import Judgement, judge, refuse
 from processors.lead import MAX_DEFERRALS, MAX_GRANTS, MAX_WAITING_BYTES, SECOND
 from schemas.records import (
+    AgentId,
     AgentRequest,
     CriterionName,
     DeferEnd,
     Deferral,
     DeferTerms,
+    DirectiveType,
     Judged,
     ReasonCode,
     Verdict,
@@ -35,6 +37,7 @@ def hear(draft: Draft, request: AgentRequest) -> None:
     if judgement.verdict is Verdict.DEFER and judgement.wait is not None:
         defer = msgspec.structs.replace(judgement.wait, defer_id=draft.derive("defer", request.request_id))
         _wait(draft, request, defer)
+        _ask_for_silence(draft, request, judgement)
         answer(draft, request, judgement, defer)
     else:
         _conclude(draft, request, judgement, None)
@@ -116,6 +119,18 @@ def _wait(draft: Draft, request: AgentRequest, defer: DeferTerms) -> None:
     )  # fmt: skip
 
 
+def _ask_for_silence(draft: Draft, request: AgentRequest, judgement: Judgement) -> None:
+    """Somebody waits for the agent before to end: that agent is told, once."""
+    outgoing = draft.value("conversation.outgoing", request.conversation_id)
+    is_told = draft.value("conversation.awaited", request.conversation_id) or outgoing == request.agent_id
+    if ReasonCode.AGENT_SPEAKING in judgement.codes and not is_told:
+        draft.set_fact("conversation.awaited", "yes", conversation_id=request.conversation_id)
+        draft.direct(
+            DirectiveType.HOLD, ReasonCode.FLOOR_PASSED, f"{request.agent_id} waits for the lead: be silent.",
+            conversation_id=request.conversation_id, agent_id=AgentId(outgoing),
+        )  # fmt: skip
+
+
 def judge_again(draft: Draft, dirty: set[str]) -> None:
     """Judges the waiting requests that named one of the changed facts, in fair order."""
     named = [d for d in draft.get("deferrals") if not dirty.isdisjoint(d.resume_when)]
@@ -158,6 +173,7 @@ def _judge_deferral(draft: Draft, deferral: Deferral) -> None:
             deferral, resume_when=judgement.wait.resume_when, not_before=judgement.wait.not_before
         )
         draft.put("deferrals", tuple(again if d is deferral else d for d in draft.get("deferrals")))
+        _ask_for_silence(draft, deferral.request, judgement)
         return
     _end(draft, deferral, judgement)
 

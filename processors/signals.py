@@ -5,6 +5,7 @@ early: opt-out, objection, not now, a refusal, a wish for a person, a risk.
 """
 
 from processors import escalation, grants, intents, objections, refusals
+from processors.conversation import release_floor
 from processors.draft import Draft
 from processors.lead import SECOND
 from processors.system import record_opt_out
@@ -46,6 +47,16 @@ def on_signal(draft: Draft, signal: Signal) -> None:
         _consent(draft, signal)
     elif signal.type in draft.law.bundle.signals.intents:
         intents.claim(draft, signal)
+        _lift_refusals(draft, signal)
+
+
+def _lift_refusals(draft: Draft, signal: Signal) -> None:
+    """New words that confirm lift a no also where the intent stands confirmed by older ones."""
+    assert draft.law is not None
+    name = f"intent.{draft.law.bundle.signals.intents[signal.type]}"
+    in_time = not signal.denies and intents.is_in_time(draft, signal)
+    if in_time and intents.is_confirmed(draft, signal.type, signal.confidence, signal.evidence):
+        refusals.lift_by_words(draft, name, signal.evidence)
 
 
 def _note(draft: Draft, signal: Signal) -> None:
@@ -111,6 +122,7 @@ def opt_out(draft: Draft, source: str, evidence: tuple[str, ...] = (), until: Ti
         return
     draft.set_fact("do_not_contact", source, evidence=evidence, until=until)
     grants.cut_off(draft, ReasonCode.OPT_OUT, "The person asked not to be contacted.", "do_not_contact")
+    release_floor(draft)
     draft.direct(DirectiveType.STOP, ReasonCode.OPT_OUT, "Stop now: the person asked not to be contacted.")
     if source == "buyer":
         record_opt_out(draft)

@@ -36,6 +36,7 @@ def on_segment(draft: Draft, event: TranscriptSegment) -> None:
         _withdraw(draft, event, known)
         return
     segment = _segment(draft, event)
+    _keep_alive(draft, segment.conversation_id)
     if known is None:
         heard(draft, segment)
         _reached(draft, segment)
@@ -44,6 +45,13 @@ def on_segment(draft: Draft, event: TranscriptSegment) -> None:
         _replace(draft, msgspec.structs.replace(segment, status=SegmentStatus.CORRECTED))
         signals.evidence_changed(draft, event.segment_id, "indicated")
         _listen(draft, segment)
+
+
+def _keep_alive(draft: Draft, conversation_id: ConversationId) -> None:
+    """A call in which somebody speaks is not silent, even where the platform sends nothing else."""
+    conversation = draft.conversation(conversation_id)
+    if conversation is not None and conversation.ended_at is None:
+        draft.update_conversation(conversation_id, last_activity_at=draft.now)
 
 
 def _segment(draft: Draft, event: TranscriptSegment) -> Segment:
@@ -73,8 +81,8 @@ def _listen(draft: Draft, segment: Segment) -> None:
         return
     if segment.speaker is Speaker.AGENT:
         _listen_to_agent(draft, segment, draft.law)
-    if segment.speaker is not Speaker.LEAD:
-        return
+    if segment.speaker in (Speaker.AGENT, Speaker.HUMAN):
+        return  # Where the recogniser can't tell who spoke, it may have been the lead: such words restrain.
     if draft.law.is_opt_out(segment.text):
         signals.opt_out(draft, "buyer", (segment.segment_id,))
     if draft.law.asks_for_human(segment.text):
