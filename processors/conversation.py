@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from processors import grants, requests, sequence
 from processors.draft import Draft
-from processors.lead import MAX_LEGS
+from processors.lead import MAX_LEGS, SECOND
 from schemas.records import (
     AnsweredBy,
     Attempt,
@@ -259,7 +259,12 @@ def release_floor(draft: Draft) -> None:
         return
     live = draft.value("conversation.live")
     if live and draft.value("conversation.speaker", ConversationId(live)) == Speaker.AGENT:
-        draft.set_fact("conversation.outgoing", floor.agent_id, conversation_id=ConversationId(live))
+        # Bounded, for a provider that never says that speech stopped.
+        handover_s = draft.law.bundle.limits.handover_s if draft.law else 0
+        draft.set_fact(
+            "conversation.outgoing", floor.agent_id, conversation_id=ConversationId(live),
+            until=draft.now + handover_s * SECOND,
+        )  # fmt: skip
     draft.put("floor", None)
     draft.drop_fact("floor")
 

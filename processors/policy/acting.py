@@ -95,6 +95,9 @@ class Limits(Model):
     fair_wait_s: Annotated[int, Field(ge=1)] = Field(
         60, description="a request that waited so long for the floor goes before later stages"
     )
+    handover_s: Annotated[int, Field(ge=1, le=120)] = Field(
+        15, description="longest that an agent who gave up the lead is waited for to stop speaking"
+    )
     request_max_age_s: Annotated[int, Field(ge=1)]
     silence_s: Annotated[int, Field(ge=1)]
     call_timeout_s: Annotated[int, Field(ge=60)]
