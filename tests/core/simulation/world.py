@@ -91,6 +91,12 @@ class World:
         self.lines = [Line() for _ in range(min(partitions, leads))]
         self.seen: Counter[str] = Counter()
         self.moves: list[Move] = []
+        self.causes: dict[str, str] = {}
+        """Cause of each case."""
+        self.granted: dict[str, str] = {}
+        """Request of each grant."""
+        self.last: dict[str, Verdict] = {}
+        """Last answer to each request."""
         self._count = 0
         self._calls: Counter[str] = Counter()
         self._skew = 0
@@ -184,6 +190,9 @@ class World:
             self.seen[type(value).__name__] += 1
             if isinstance(value, Decision):
                 self._answers.setdefault(value.lead_id, []).append(value)
+                self.last[value.request_id] = value.verdict
+                if value.grant_id is not None:
+                    self.granted[value.grant_id] = value.request_id
                 self.seen[f"{value.verdict} {value.action}"] += 1
                 if value.verdict != "PERMIT":
                     self.seen.update({r.code + " " + value.action for c in value.criteria for r in c.reasons})
@@ -193,6 +202,7 @@ class World:
                 self.seen[f"revoked {value.code}"] += 1
             elif isinstance(value, EscalationCase):
                 self.seen[f"case {value.status}"] += 1
+                self.causes[value.case_id] = value.cause
                 known = self._cases.setdefault(value.lead_id, [])
                 known += [value.case_id] if value.case_id not in known else []
 
