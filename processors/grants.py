@@ -126,10 +126,18 @@ def revoke_changed(draft: Draft, dirty: set[str]) -> None:
         changed = tuple(
             now
             for fact in permission.read_set
-            if fact.name in dirty and ((now := draft.ref(fact.name)).version, now.offset) != (fact.version, fact.offset)
+            if fact.name in dirty and _is_other((now := draft.ref(fact.name)), fact)
         )
         if changed:
             revoke(draft, permission, _why(changed), f"{changed[0].name} changed", changed)
+
+
+def _is_other(now: FactRef, then: FactRef) -> bool:
+    """Did a fact change for a grant that rests on it? A further override of the same action takes nothing away."""
+    if (now.version, now.offset) == (then.version, then.offset):
+        return False
+    is_override = then.name.startswith("override.")
+    return not (is_override and set(then.value.split(",")) <= set(now.value.split(",")))
 
 
 def _why(changed: tuple[FactRef, ...]) -> ReasonCode:
