@@ -170,7 +170,7 @@ class Draft:
         max_tokens: int | None = None,
     ) -> None:
         """Orders agents to do something."""
-        directive_id = self.derive("directive", kind, conversation_id or "", agent_id or "", speech_mode or "")
+        directive_id = self.derive("directive", kind, code, conversation_id or "", agent_id or "", speech_mode or "")
         directive = Directive(
             directive_id=directive_id, lead_id=self.base.lead_id, conversation_id=conversation_id, agent_id=agent_id,
             type=kind, speech_mode=speech_mode, code=code, message=message, position=self.position, at=self.now,
@@ -230,18 +230,12 @@ class Draft:
         """The row after the entry: the same object when nothing changed."""
         if not self.changed:
             return self.base
-        state = bounded(
+        return bounded(
             msgspec.structs.replace(
                 self.base, **self.fields, facts=self.facts, version=self.base.version + 1,
                 applied_offset=self.position.offset, now=self.now,
             )
         )  # fmt: skip
-        if state.facts is not self.facts:
-            for name in self.facts:
-                if name not in state.facts:  # what the bounds drop is a change like any other
-                    self._before.setdefault(name, self.facts[name])
-            self.facts = state.facts
-        return state
 
 
 def fact_ref(facts: dict[str, Fact], stored_name: str) -> FactRef:

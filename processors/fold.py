@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from processors import (
+    bounding,
     conversation,
     crm,
     dialogue,
@@ -88,6 +89,7 @@ def step(state: LeadState | None, entry: JournalEntry, position: Position, court
         handler = _HANDLERS.get(entry.kind)
         if handler is not None:
             handler(draft, entry.body)
+            bounding.forget(draft)
     _settle(draft)
     return _finish(draft)
 

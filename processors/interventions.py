@@ -5,6 +5,7 @@ from collections.abc import Callable
 from processors import escalation, grants, overrides, refusals
 from processors.conversation import release_floor
 from processors.draft import Draft
+from processors.lead import MAX_REASON
 from schemas.records import CaseStatus, DirectiveType, HumanIntervention, InterventionType, ReasonCode
 
 
@@ -13,7 +14,7 @@ def on_intervention(draft: Draft, intervention: HumanIntervention) -> None:
     handler = _HANDLERS.get(intervention.type)
     problem = handler(draft, intervention) if handler else f"there is no intervention {intervention.type}"
     if problem:
-        draft.set_fact("intervention.rejected", f"{intervention.intervention_id}: {problem}")
+        draft.set_fact("intervention.rejected", f"{intervention.intervention_id}: {problem}"[:MAX_REASON])
 
 
 def _case(status: CaseStatus) -> Callable[[Draft, HumanIntervention], str | None]:

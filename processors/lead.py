@@ -1,18 +1,38 @@
 """A lead's row: how it begins, what bounds its size, and when it next wants to be looked at.
 
-Bounds are all here. What they drop is detail: facts, refusals, open cases, grants in force and waiting requests
-are never dropped.
+Bounds are all here. What they drop is detail: facts about the lead, refusals, open cases, grants in force and waiting
+requests are never dropped; when there is no room for another one, it is refused.
 """
 
 import msgspec
 
-from schemas.records import Conversation, LeadId, LeadState, Segment, TimeUs
+from schemas.records import (
+    Conversation,
+    Judged,
+    LeadId,
+    LeadState,
+    Permission,
+    PermissionStatus,
+    Segment,
+    TimeUs,
+)
+from schemas.rows import encode_row
 
 SECOND = 1_000_000
 MANAGED = ("refused.",)
 """Facts whose end another part of the row brings about."""
 
+MAX_ROW_BYTES = 60 * 1024
+"""What a row may take; 64 KiB is promised."""
+OPEN_BYTES = 16 * 1024
+"""What grants in force and waiting requests may take together; what comes on top is refused."""
 MAX_CONVERSATIONS = 8
+MAX_OPEN_CONVERSATIONS = 4
+"""Conversations that go on at once; the one that was silent for longest ends when there are more."""
+MAX_STRAY_CONVERSATIONS = 4
+"""Conversations kept of which words or signals came and no call."""
+CONVERSATION_BYTES = 20 * 1024
+"""What conversations and their facts may take; those that ended go first."""
 MAX_SEGMENTS = 64
 MAX_SEGMENT_TEXT = 240
 MAX_ATTEMPTS = 32
@@ -23,9 +43,18 @@ MAX_GRANTS = 24
 MAX_WAITING_BYTES = 1_500
 """A request that waits is kept whole; a larger one is answered at once or not at all."""
 MAX_OVERRIDES = 8
+MAX_REASON = 240
+"""Characters kept of what a person wrote; the journal has the whole."""
+MAX_EVIDENCE = 8
+EVIDENCE_BYTES = 1024
+"""Segments under one signal, and what their ids may take. A claim that rests on more confirms nothing."""
+MAX_LIST_TEXT = 600
+"""Characters of a fact that lists zones or jurisdictions."""
 MAX_SUBJECTS = 12
 """Objections told apart; further ones are kept under one name."""
 MAX_CONSENTS = 32
+CONSENT_BYTES = 6 * 1024
+"""What the names and proofs of consents may take."""
 MAX_LEGS = 8
 MAX_SCOPES = 4
 MAX_SEEN = 128
@@ -63,38 +92,57 @@ def next_due(state: LeadState, call_timeout_s: int) -> TimeUs | None:
 
 
 def bounded(state: LeadState) -> LeadState:
-    """The row with old detail dropped."""
+    """The row with old detail dropped: so many items of each kind, and no more bytes than a row may take."""
     changes: dict[str, object] = {}
-    if len(state.conversations) > MAX_CONVERSATIONS:
-        kept, dropped = _split_conversations(state.conversations)
-        changes["conversations"] = kept
-        endings = tuple(f"/{conversation.conversation_id}" for conversation in dropped)
-        changes["facts"] = {name: fact for name, fact in state.facts.items() if not name.endswith(endings)}
-    if len(state.segments) > MAX_SEGMENTS:
-        changes["segments"] = _bounded_segments(state)
-    for name, limit in (
-        ("attempts", MAX_ATTEMPTS),
-        ("judged", MAX_JUDGED),
-        ("seen", MAX_SEEN),
-        ("signals", MAX_SIGNALS),
-    ):
+    for name, limit in (("attempts", MAX_ATTEMPTS), ("seen", MAX_SEEN), ("signals", MAX_SIGNALS)):
         items = getattr(state, name)
         if len(items) > limit:
             changes[name] = items[-limit:]
-    return msgspec.structs.replace(state, **changes) if changes else state
+    if len(state.segments) > MAX_SEGMENTS:
+        changes["segments"] = _newest_segments(state, MAX_SEGMENTS)
+    if len(state.judged) > MAX_JUDGED:
+        changes["judged"] = _newest_judged(state, MAX_JUDGED)
+    if len(state.permissions) > MAX_GRANTS:
+        changes["permissions"] = _newest_permissions(state, MAX_GRANTS)
+    state = msgspec.structs.replace(state, **changes) if changes else state
+    return state if len(encode_row(state)) <= MAX_ROW_BYTES else _shed(state)
 
 
-def _split_conversations(
-    conversations: tuple[Conversation, ...],
-) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
-    excess = len(conversations) - MAX_CONVERSATIONS
-    ended = [c for c in conversations if c.ended_at is not None][:excess]
-    return tuple(c for c in conversations if c not in ended), tuple(ended)
+def _shed(state: LeadState) -> LeadState:
+    """A row of very long ids and words: less of each kind of detail, step by step, until it fits."""
+    for share in (2, 4, 8, 16):
+        state = msgspec.structs.replace(
+            state,
+            permissions=_newest_permissions(state, MAX_GRANTS // share),
+            signals=state.signals[-MAX_SIGNALS // share :],
+            segments=_newest_segments(state, MAX_SEGMENTS // share),
+            judged=_newest_judged(state, MAX_JUDGED // share),
+            attempts=state.attempts[-max(8, MAX_ATTEMPTS // share) :],
+        )
+        if len(encode_row(state)) <= MAX_ROW_BYTES:
+            return state
+    return msgspec.structs.replace(
+        state, segments=tuple(msgspec.structs.replace(s, text=s.text[:40]) for s in state.segments)
+    )
 
 
-def _bounded_segments(state: LeadState) -> tuple[Segment, ...]:
+def _newest_segments(state: LeadState, limit: int) -> tuple[Segment, ...]:
     """Newest segments, and of the older ones those that a fact rests on."""
     rested_on = {segment for fact in state.facts.values() for segment in fact.evidence}
     free = [s for s in state.segments if s.segment_id not in rested_on]
-    excess = {s.segment_id for s in free[: len(state.segments) - MAX_SEGMENTS]}
+    excess = {s.segment_id for s in free[: max(0, len(state.segments) - limit)]}
     return tuple(s for s in state.segments if s.segment_id not in excess)
+
+
+def _newest_judged(state: LeadState, limit: int) -> tuple[Judged, ...]:
+    """Newest answers, and those of requests that still wait: a repeat of one must be recognised."""
+    waiting = {deferral.request.request_id for deferral in state.deferrals}
+    old = state.judged[:-limit]
+    return (*(j for j in old if j.request_id in waiting), *state.judged[-limit:])
+
+
+def _newest_permissions(state: LeadState, limit: int) -> tuple[Permission, ...]:
+    """Grants in force, and the newest of those that ended."""
+    ended = [p.grant_id for p in state.permissions if p.status is not PermissionStatus.GRANTED]
+    excess = set(ended[: max(0, len(state.permissions) - limit)])
+    return tuple(p for p in state.permissions if p.grant_id not in excess)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from processors.authority import override_text, unbase64url
 from processors.draft import Draft
-from processors.lead import MAX_OVERRIDES, SECOND
+from processors.lead import MAX_OVERRIDES, MAX_REASON, SECOND
 from processors.policy import Person
 from schemas.records import HumanIntervention, Judged, Override, OverrideStatus, Verdict
 
@@ -34,7 +34,7 @@ def add(draft: Draft, intervention: HumanIntervention) -> str | None:
     limit = draft.now + draft.law.bundle.limits.override_ttl_s * SECOND
     override = Override(
         override_id=intervention.intervention_id, digest=judged.digest, action=judged.action, by=intervention.author,
-        role=intervention.author_role, reason=intervention.reason, until=min(intervention.until or limit, limit),
+        role=intervention.author_role, reason=intervention.reason[:MAX_REASON], until=min(intervention.until or limit, limit),
         status=OverrideStatus.PENDING, offset=draft.position.offset, at=draft.now,
     )  # fmt: skip
     draft.add("overrides", override)

@@ -7,6 +7,7 @@ refusal with a beginning in the future is pending. Asking again draws down a bud
 import msgspec
 
 from processors.draft import Draft
+from processors.lead import MAX_REASON
 from processors.intents import is_newer
 from schemas.records import ReasonCode, Refusal, TimeUs
 
@@ -37,7 +38,7 @@ def bar(
         since = min(old.since, since)
     new = Refusal(
         effect=effect, by=by, code=code, until=until, lifted_by=lifted_by, count=old.count if old else 0,
-        offset=draft.position.offset, at=draft.now, since=since if pending else None, reason=reason,
+        offset=draft.position.offset, at=draft.now, since=since if pending else None, reason=reason[:MAX_REASON],
     )  # fmt: skip
     draft.put("refusals", (*kept, new))
     _sync(draft, effect)

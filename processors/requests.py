@@ -8,7 +8,7 @@ from processors.draft import Draft
 from processors.hearing import Situation
 from processors.ids import short_digest
 from processors.judge import Judgement, judge, refuse
-from processors.lead import MAX_DEFERRALS, MAX_GRANTS, MAX_WAITING_BYTES, SECOND
+from processors.lead import MAX_DEFERRALS, MAX_GRANTS, MAX_WAITING_BYTES, OPEN_BYTES, SECOND
 from schemas.records import (
     AgentId,
     AgentRequest,
@@ -18,6 +18,7 @@ from schemas.records import (
     DeferTerms,
     DirectiveType,
     Judged,
+    Permission,
     ReasonCode,
     Verdict,
 )
@@ -77,17 +78,26 @@ def _spent(draft: Draft, request: AgentRequest) -> Judgement | None:
 
 def _within_bounds(draft: Draft, request: AgentRequest, judgement: Judgement, *, is_waiting: bool) -> Judgement:
     """What a lead can't hold any more is refused: rows have a size."""
-    if judgement.verdict is Verdict.PERMIT and len(grants.in_force(draft)) >= MAX_GRANTS:
-        message = f"{MAX_GRANTS} grants are in force for this lead: use them, or let them expire."
-        return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
+    if judgement.verdict is Verdict.PERMIT:
+        held = grants.in_force(draft)
+        if len(held) >= MAX_GRANTS or _open_bytes(draft, held) > OPEN_BYTES:
+            message = f"{len(held)} grants are in force for this lead: use them, or let them expire."
+            return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
     if judgement.verdict is Verdict.DEFER and not is_waiting:
-        if len(draft.get("deferrals")) >= MAX_DEFERRALS:
-            message = f"{MAX_DEFERRALS} requests are waiting for this lead already."
+        waiting = len(draft.get("deferrals"))
+        if waiting >= MAX_DEFERRALS or _open_bytes(draft, grants.in_force(draft)) > OPEN_BYTES:
+            message = f"{waiting} requests are waiting for this lead already."
             return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
         if len(msgspec.msgpack.encode(request)) > MAX_WAITING_BYTES:
             message = f"A request of more than {MAX_WAITING_BYTES} bytes can't wait: send less in it."
             return refuse(CriterionName.STATE, ReasonCode.PARAMETER_INVALID, message)
     return judgement
+
+
+def _open_bytes(draft: Draft, held: tuple[Permission, ...]) -> int:
+    """What the row must keep of grants and waiting requests; not looked at while there are few."""
+    waiting = draft.get("deferrals")
+    return len(msgspec.msgpack.encode((held, waiting))) if len(held) + len(waiting) > 2 else 0
 
 
 def _note(draft: Draft, request: AgentRequest, digest: int, verdict: Verdict) -> None:

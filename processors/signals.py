@@ -4,10 +4,12 @@ A positive signal confirms only above its thresholds and on final words (`intent
 early: opt-out, objection, not now, a refusal, a wish for a person, a risk.
 """
 
+import msgspec
+
 from processors import escalation, grants, intents, objections, refusals
 from processors.conversation import release_floor
 from processors.draft import Draft
-from processors.lead import SECOND
+from processors.lead import EVIDENCE_BYTES, MAX_EVIDENCE, SECOND
 from processors.system import record_opt_out
 from schemas.records import (
     Channel,
@@ -30,7 +32,11 @@ _RESTRAINING = frozenset(
 
 def on_signal(draft: Draft, signal: Signal) -> None:
     """Folds one signal. Without a policy, which holds the thresholds, a signal says nothing but an opt-out."""
+    held = _held(signal.evidence)
+    is_cut, signal = held != signal.evidence, msgspec.structs.replace(signal, evidence=held)
     _note(draft, signal)
+    if is_cut and signal.type not in _RESTRAINING and signal.type is not SignalType.RISK and not signal.denies:
+        return  # Nobody could see all the words that it rests on: it confirms nothing.
     if signal.type is SignalType.OPT_OUT and draft.law is None:
         opt_out(draft, "buyer", signal.evidence)
     if draft.law is None:
@@ -57,6 +63,14 @@ def _lift_refusals(draft: Draft, signal: Signal) -> None:
     in_time = not signal.denies and intents.is_in_time(draft, signal)
     if in_time and intents.is_confirmed(draft, signal.type, signal.confidence, signal.evidence):
         refusals.lift_by_words(draft, name, signal.evidence)
+
+
+def _held(evidence: tuple[str, ...]) -> tuple[str, ...]:
+    """As many segments under a signal as a row has room for."""
+    held = evidence[:MAX_EVIDENCE]
+    while sum(len(segment_id.encode()) for segment_id in held) > EVIDENCE_BYTES:
+        held = held[:-1]
+    return held
 
 
 def _note(draft: Draft, signal: Signal) -> None:

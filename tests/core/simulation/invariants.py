@@ -328,6 +328,8 @@ def corrected_words_revoke(seen: Seen) -> None:
 # --- 7
 _FREE = ("update_crm", "end_conversation", "route_to_human", "escalate")
 """Actions that a do-not-contact leaves open."""
+_OUTSIDE = ("initiate_contact", "send_message")
+"""Actions outside of a conversation, which a halt called in one does not lock."""
 
 
 def a_no_binds_by_its_effect(seen: Seen) -> None:
@@ -344,7 +346,7 @@ def a_no_binds_by_its_effect(seen: Seen) -> None:
         must(not (contacting and channel), a_no_binds_by_its_effect, (channel, p.action))
         must(not fact(after, f"suspended.{p.action}"), a_no_binds_by_its_effect, ("suspended", p.action))
         must(not fact(after, "paused"), a_no_binds_by_its_effect, ("paused", p.action))
-        locked = p.action not in _FREE and p.conversation_id and fact(after, f"execution.locked/{p.conversation_id}")
+        locked = p.action not in (*_FREE, *_OUTSIDE) and p.conversation_id and fact(after, f"execution.locked/{p.conversation_id}")
         must(not locked, a_no_binds_by_its_effect, ("locked", p.action))
     for d in seen.permits:
         effect = seen.action(d).effect
