@@ -24,14 +24,16 @@ MANAGED = ("refused.",)
 
 MAX_ROW_BYTES = 60 * 1024
 """What a row may take; 64 KiB is promised."""
+CUT_ROW_BYTES = 44 * 1024
+"""What is left of one that took more: then it is not cut again with every entry."""
 OPEN_BYTES = 16 * 1024
 """What grants in force and waiting requests may take together; what comes on top is refused."""
 MAX_CONVERSATIONS = 8
-MAX_OPEN_CONVERSATIONS = 4
+MAX_OPEN_CONVERSATIONS = 3
 """Conversations that go on at once; the one that was silent for longest ends when there are more."""
-MAX_STRAY_CONVERSATIONS = 4
+MAX_STRAY_CONVERSATIONS = 2
 """Conversations kept of which words or signals came and no call."""
-CONVERSATION_BYTES = 20 * 1024
+CONVERSATION_BYTES = 16 * 1024
 """What conversations and their facts may take; those that ended go first."""
 MAX_SEGMENTS = 64
 MAX_SEGMENT_TEXT = 240
@@ -46,14 +48,14 @@ MAX_OVERRIDES = 8
 MAX_REASON = 240
 """Characters kept of what a person wrote; the journal has the whole."""
 MAX_EVIDENCE = 8
-EVIDENCE_BYTES = 1024
+EVIDENCE_BYTES = 512
 """Segments under one signal, and what their ids may take. A claim that rests on more confirms nothing."""
 MAX_LIST_TEXT = 600
 """Characters of a fact that lists zones or jurisdictions."""
 MAX_SUBJECTS = 12
 """Objections told apart; further ones are kept under one name."""
 MAX_CONSENTS = 32
-CONSENT_BYTES = 6 * 1024
+CONSENT_BYTES = 5 * 1024
 """What the names and proofs of consents may take."""
 MAX_LEGS = 8
 MAX_SCOPES = 4
@@ -115,23 +117,31 @@ def _shed(state: LeadState) -> LeadState:
             state,
             permissions=_newest_permissions(state, MAX_GRANTS // share),
             signals=state.signals[-MAX_SIGNALS // share :],
-            segments=_newest_segments(state, MAX_SEGMENTS // share),
+            segments=_newest_segments(state, MAX_SEGMENTS // share, but_restraints=True),
             judged=_newest_judged(state, MAX_JUDGED // share),
             attempts=state.attempts[-max(8, MAX_ATTEMPTS // share) :],
         )
-        if len(encode_row(state)) <= MAX_ROW_BYTES:
+        if len(encode_row(state)) <= CUT_ROW_BYTES:
             return state
     return msgspec.structs.replace(
         state, segments=tuple(msgspec.structs.replace(s, text=s.text[:40]) for s in state.segments)
     )
 
 
-def _newest_segments(state: LeadState, limit: int) -> tuple[Segment, ...]:
-    """Newest segments, and of the older ones those that a fact rests on."""
-    rested_on = {segment for fact in state.facts.values() for segment in fact.evidence}
+def _newest_segments(state: LeadState, limit: int, *, but_restraints: bool = False) -> tuple[Segment, ...]:
+    """Newest segments, and of the older ones those that a fact rests on: a restraint stands without its words too."""
+    rested_on = {
+        segment
+        for name, fact in state.facts.items()
+        if not but_restraints or fact.value in _FALLS_WITH_ITS_WORDS or name.startswith(("consent.", "contact."))
+        for segment in fact.evidence
+    }
     free = [s for s in state.segments if s.segment_id not in rested_on]
     excess = {s.segment_id for s in free[: max(0, len(state.segments) - limit)]}
     return tuple(s for s in state.segments if s.segment_id not in excess)
+
+
+_FALLS_WITH_ITS_WORDS = ("indicated", "confirmed", "paused", "addressed", "resolved")
 
 
 def _newest_judged(state: LeadState, limit: int) -> tuple[Judged, ...]:
