@@ -27,7 +27,8 @@ def forget(draft: Draft) -> None:
 def _end_crowded_out(draft: Draft) -> None:
     """So many conversations do not go on at once: those that were silent for longest are over."""
     going_on = [c for c in draft.get("conversations") if c.ended_at is None]
-    for conversation in sorted(going_on, key=lambda c: c.last_activity_at)[: len(going_on) - MAX_OPEN_CONVERSATIONS]:
+    too_many = max(0, len(going_on) - MAX_OPEN_CONVERSATIONS)
+    for conversation in sorted(going_on, key=lambda c: c.last_activity_at)[:too_many]:
         end_conversation(draft, conversation, "timeout")
 
 

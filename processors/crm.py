@@ -80,8 +80,12 @@ def _do_not_contact(event: CrmEvent) -> str:
 
 
 def _bar_contact(draft: Draft, event: CrmEvent) -> None:
+    """A second one never ends earlier than the first: what ends it sooner is its being lifted."""
     name = _do_not_contact(event)
+    old, until = draft.facts.get(name), event.until
+    if old is not None:
+        until = max(old.until, until) if old.until is not None and until is not None else None
     if name == "do_not_contact":
-        signals.opt_out(draft, "crm", until=event.until)
+        signals.opt_out(draft, "crm", until=until)
     elif draft.value(name) != "buyer":
-        draft.set_fact(name, "crm", until=event.until)
+        draft.set_fact(name, "crm", until=until)

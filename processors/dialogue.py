@@ -6,6 +6,7 @@ Both are derived from the facts within the entry that changes them. A mode restr
 from typing import get_args
 
 from processors.draft import Draft
+from processors.facts import scoped
 from processors.policy import ActionKind
 from schemas.records import Channel, ConversationId, DirectiveType, Fact, ReasonCode, SpeechMode
 
@@ -135,7 +136,11 @@ def obligation_reported(draft: Draft, obligation: str, conversation_id: Conversa
     known = draft.value(name, conversation_id)
     if known != "fulfilled":
         enough = _shown_by(draft, obligation) == "report" or known == "heard"
-        draft.set_fact(name, "fulfilled" if enough else "reported", conversation_id=conversation_id)
+        heard = draft.facts.get(scoped(name, conversation_id))
+        draft.set_fact(
+            name, "fulfilled" if enough else "reported", conversation_id=conversation_id,
+            evidence=heard.evidence if heard else (),
+        )  # fmt: skip
 
 
 def obligation_heard(draft: Draft, obligation: str, conversation_id: ConversationId, segment_id: str) -> None:

@@ -124,9 +124,7 @@ def revoke_changed(draft: Draft, dirty: set[str]) -> None:
     """Revokes every grant of whose read set a fact is not as it was."""
     for permission in in_force(draft):
         changed = tuple(
-            now
-            for fact in permission.read_set
-            if fact.name in dirty and _is_other((now := draft.ref(fact.name)), fact)
+            now for fact in permission.read_set if fact.name in dirty and _is_other((now := draft.ref(fact.name)), fact)
         )
         if changed:
             revoke(draft, permission, _why(changed), f"{changed[0].name} changed", changed)

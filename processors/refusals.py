@@ -7,8 +7,8 @@ refusal with a beginning in the future is pending. Asking again draws down a bud
 import msgspec
 
 from processors.draft import Draft
-from processors.lead import MAX_REASON
 from processors.intents import is_newer
+from processors.lead import MAX_REASON
 from schemas.records import ReasonCode, Refusal, TimeUs
 
 _STRENGTH = ("policy", "buyer", "human")

@@ -105,6 +105,8 @@ def evidence_changed(draft: Draft, segment_id: str, becomes: str) -> None:
         fact = draft.facts[name]
         if segment_id in fact.evidence and fact.value != "withdrawn":
             draft.drop_fact(name)
+    for name in [n for n, fact in draft.facts.items() if n.startswith("obligation.") and segment_id in fact.evidence]:
+        draft.drop_stored(name)  # An agent's words that were not said met nothing.
 
 
 # --- restraints

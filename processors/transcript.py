@@ -8,7 +8,7 @@ import msgspec
 
 from processors import dialogue, signals
 from processors.draft import Draft
-from processors.law import Law
+from processors.law import Law, words
 from processors.lead import MAX_SEGMENT_TEXT
 from schemas.records import (
     AnsweredBy,
@@ -25,6 +25,12 @@ from schemas.records import (
 
 SETTLED = (SegmentStatus.FINAL, SegmentStatus.CORRECTED)
 """Statuses of a segment whose words are final."""
+
+
+_OPT_OUT_WITHOUT_POLICY = frozenset(
+    {" stop ", " quit ", " end ", " revoke ", " opt out ", " cancel ", " unsubscribe "}
+)  # fmt: skip
+"""The words of 47 CFR 64.1200(a)(10): they count also before any policy says so."""
 
 
 def on_segment(draft: Draft, event: TranscriptSegment) -> None:
@@ -78,6 +84,8 @@ def heard(draft: Draft, segment: Segment) -> None:
 def _listen(draft: Draft, segment: Segment) -> None:
     """Words that count without any agent's help. Low confidence does not matter: they only restrain."""
     if draft.law is None:
+        if segment.speaker is Speaker.LEAD and words(segment.text) in _OPT_OUT_WITHOUT_POLICY:
+            signals.opt_out(draft, "buyer", (segment.segment_id,))
         return
     if segment.speaker is Speaker.AGENT:
         _listen_to_agent(draft, segment, draft.law)

@@ -53,5 +53,6 @@ def test_every_scenario_shows_a_clause() -> None:
 
 def test_a_clause_with_one_side_and_a_scenario_that_is_none_are_found() -> None:
     known = min(SCENARIOS)
-    assert one_sided(f"| clause | goes on | must not be |\n| a | `{known}` |  |\n| b | `{known}` | `{known}` |") == ["a"]
+    head = "| clause | goes on | must not be |"
+    assert one_sided(f"{head}\n| a | `{known}` |  |\n| b | `{known}` | `{known}` |") == ["a"]
     assert unknown(f"| a | `{known}` | `state: no such scenario` |") == ["state: no such scenario"]
