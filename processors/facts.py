@@ -73,7 +73,7 @@ FACTS: tuple[FactKind, ...] = (
     FactKind("conversation.voicemail", _YES, "calls", "a machine answered", "not detected"),
     FactKind("conversation.speaker", (), "calls", "who speaks", "nobody"),
     FactKind("conversation.outgoing", (), "grants", "agent that gave up the lead and still speaks", "nobody"),
-    FactKind("conversation.awaited", _YES, "requests", "somebody waits for the outgoing agent's silence", "nobody does"),
+    FactKind("conversation.awaited", _YES, "requests", "somebody waits for the outgoing agent to end", "nobody does"),
     FactKind("conversation.silence", _YES, "calls", "silent for longer than the policy's limit", "not silent"),
     FactKind("conversation.barged_in", _YES, "calls", "the lead cut in and still speaks", "did not"),
     FactKind("conversation.hold", _YES, "calls", "the call is on hold", "not on hold"),

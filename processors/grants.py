@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from processors import timing
 from processors.authority import AUDIENCE, ISSUER
 from processors.draft import Draft
 from processors.lead import SECOND
@@ -39,6 +40,18 @@ def request_digest(draft: Draft, request: AgentRequest) -> str:
     return digest
 
 
+def lifetime_s(draft: Draft, request: AgentRequest, action: Action) -> int:
+    """Seconds a grant holds: never past the hours in which the person may be contacted, where those are asked for."""
+    assert draft.law is not None
+    rules = draft.law.rules_for(request.action, request.role, draft.now)
+    if not any(rule.check.kind == "calling_hours" for rule in rules):
+        return action.grant_ttl_s
+    zones = [place for name in draft.value("lead.time_zones").split(",") if (place := timing.zone(name)) is not None]
+    hours = timing.rules_of(draft.law.bundle.contact, draft.value("lead.jurisdictions").split(","))
+    end = timing.closes(draft.now, zones, hours)
+    return action.grant_ttl_s if end is None else max(1, min(action.grant_ttl_s, (end - draft.now) // SECOND))
+
+
 def sign_grant(draft: Draft, request: AgentRequest, action: Action, grant_id: GrantId) -> str:
     """The JWT behind a permit. Claims stand in a fixed order: the same permit gives the same bytes."""
     issued = draft.now // SECOND
@@ -48,7 +61,7 @@ def sign_grant(draft: Draft, request: AgentRequest, action: Action, grant_id: Gr
         "aud": AUDIENCE,
         "iat": issued,
         "nbf": issued,
-        "exp": issued + action.grant_ttl_s,
+        "exp": issued + lifetime_s(draft, request, action),
         "jti": grant_id,
         "act": request.action,
         "pdg": request_digest(draft, request),
@@ -74,7 +87,7 @@ def permission_of(
         grant_id=grant_id, request_id=request.request_id, agent_id=request.agent_id, role=request.role,
         action=request.action, effect=action.effect, channel=request.channel,
         conversation_id=request.conversation_id, single_use=action.single_use, issued_at=draft.now,
-        expires_at=(draft.now // SECOND + action.grant_ttl_s) * SECOND, obligations=action.obligations,
+        expires_at=(draft.now // SECOND + lifetime_s(draft, request, action)) * SECOND, obligations=action.obligations,
         read_set=tuple(draft.ref(fact.name) for fact in read_set), status=PermissionStatus.GRANTED,
         policy=draft.law.digest if draft.law else "",
     )  # fmt: skip

@@ -70,6 +70,18 @@ def _opening(at: TimeUs, place: ZoneInfo, rule: Jurisdiction) -> TimeUs:
     return at + 8 * 86_400 * SECOND
 
 
+def closes(now: TimeUs, zones: Sequence[ZoneInfo], rules: Sequence[Jurisdiction]) -> TimeUs | None:
+    """Earliest end of the windows that allow contact now; None when no window is open."""
+    ends = []
+    for place in zones:
+        day = (_EPOCH + timedelta(microseconds=now)).astimezone(place).date()
+        for window in (window for rule in rules for window in _windows_on(rule, day.weekday())):
+            start = _to_us(datetime.combine(day, time.fromisoformat(window.start), place))
+            end = _to_us(datetime.combine(day, time.fromisoformat(window.end), place))
+            ends += [end] if start <= now < end else []
+    return min(ends, default=None)
+
+
 def _windows_on(rule: Jurisdiction, weekday: int) -> list[CallingWindow]:
     return [window for window in rule.windows if _DAYS[weekday] in window.days]
 
