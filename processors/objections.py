@@ -30,7 +30,7 @@ def _name(draft: Draft, subject: str) -> str:
 def on_resolved(draft: Draft, signal: Signal) -> None:
     """Resolved only as an intent is confirmed: on final words, above the threshold. Until then merely addressed."""
     name = f"{_PREFIX}{signal.subject or 'unstated'}"
-    if draft.value(name) not in _OPEN or signal.denies:
+    if draft.value(name) not in _OPEN or signal.denies or _is_said_before(draft, signal, name):
         return
     resolved = intents.is_in_time(draft, signal) and intents.is_confirmed(
         draft, signal.type, signal.confidence, signal.evidence
@@ -41,6 +41,14 @@ def on_resolved(draft: Draft, signal: Signal) -> None:
     )  # fmt: skip
     if resolved:
         _lift(draft)
+
+
+def _is_said_before(draft: Draft, signal: Signal, name: str) -> bool:
+    """Were the words said before the objection? Then they resolve nothing."""
+    known = {segment.segment_id for segment in draft.get("segments")}
+    raised = draft.facts[name]
+    is_old = known.intersection(signal.evidence) and not intents.is_newer(draft, signal.evidence, raised.offset)
+    return raised.value in ("raised", "reopened") and bool(is_old)
 
 
 def settle(draft: Draft, segment_id: str) -> None:
