@@ -1,6 +1,6 @@
 # Mandate. `make` lists what there is. A new machine needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down bench bench-core lock clean setup setup-bench
+.PHONY: help demo test soak lint up down bench bench-core mutation lock clean setup setup-bench
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -15,6 +15,9 @@ demo: setup ## set up, run the main job on the sample corpus on real Kafka, sum 
 test: setup ## run every test, the broker tests too
 	@$(RUN)/python -m deploy.local.fetch
 	@$(RUN)/python -m pytest
+
+soak: setup ## a million steps of the simulated world, a few hours; STEPS= and SEED= change that
+	@$(RUN)/python -m tests.core.simulation --steps $(or $(STEPS),1000000) --seed $(or $(SEED),0)
 
 lint: setup ## check style, format and types
 	@$(RUN)/ruff check .
@@ -33,6 +36,9 @@ bench: setup setup-bench ## measure latency and throughput, beside Quix Streams
 
 bench-core: setup ## measure the judgement by itself, against its limits
 	@$(RUN)/python -m tests.benchmarks core
+
+mutation: setup ## change the core in 300 places one by one: do tests notice? 15 minutes (MUTATION=--all: all)
+	@$(RUN)/python -m tests.mutation $(MUTATION)
 
 lock: setup ## resolve all dependencies anew and write the locks
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade pyproject.toml --group dev \

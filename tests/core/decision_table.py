@@ -35,6 +35,7 @@ from schemas.records import (
     Channel,
     Conversation,
     ConversationId,
+    CriterionName,
     Decision,
     EntryKind,
     Fact,
@@ -230,6 +231,19 @@ Counts = dict[str, dict[tuple[str, str], int]]
 def is_permit(decisions: list[Decision]) -> bool:
     """Was the request permitted?"""
     return any(decision.verdict is Verdict.PERMIT for decision in decisions)
+
+
+def is_whole(decision: Decision) -> bool:
+    """Three criteria, each with the verdict of its reasons; a permit has none, and nothing else has a grant."""
+    names = tuple(criterion.name for criterion in decision.criteria)
+    reasons = [reason for criterion in decision.criteria for reason in criterion.reasons]
+    agree = all((c.verdict is Verdict.PERMIT) is (not c.reasons) for c in decision.criteria)
+    is_permitted = decision.verdict is Verdict.PERMIT
+    waits = (decision.verdict is Verdict.DEFER) is (decision.defer is not None)
+    return (
+        names == tuple(CriterionName) and agree and waits
+        and is_permitted is (not reasons) and is_permitted is (decision.grant is not None)
+    )  # fmt: skip
 
 
 def counts(found: Table) -> Counts:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from msgspec import structs
 
-from schemas.records import CriterionName, Decision, SpeechMode, Verdict
+from schemas.records import SpeechMode, Verdict
 from tests.core import decision_table
 from tests.core.decision_table import (
     BUNDLE,
@@ -23,6 +23,7 @@ from tests.core.decision_table import (
     Cell,
     Table,
     is_permit,
+    is_whole,
 )
 
 WIDEST_FIRST = tuple(mode for mode in MODES if mode != NO_CALL)
@@ -37,20 +38,7 @@ def table() -> Table:
 
 # --- what must hold of the table: each answers with the cells that break it
 def without_one_verdict(table: Table) -> list[Cell]:
-    return [cell for cell, decisions in table.items() if len(decisions) != 1 or not _is_whole(decisions[0])]
-
-
-def _is_whole(decision: Decision) -> bool:
-    """Three criteria, each with the verdict of its reasons; a permit has none, and nothing else has a grant."""
-    names = tuple(criterion.name for criterion in decision.criteria)
-    reasons = [reason for criterion in decision.criteria for reason in criterion.reasons]
-    agree = all((c.verdict is Verdict.PERMIT) is (not c.reasons) for c in decision.criteria)
-    is_permitted = decision.verdict is Verdict.PERMIT
-    waits = (decision.verdict is Verdict.DEFER) is (decision.defer is not None)
-    return (
-        names == tuple(CriterionName) and agree and waits
-        and is_permitted is (not reasons) and is_permitted is (decision.grant is not None)
-    )  # fmt: skip
+    return [cell for cell, decisions in table.items() if len(decisions) != 1 or not is_whole(decisions[0])]
 
 
 def widened_by_a_narrower_mode(table: Table) -> list[Cell]:

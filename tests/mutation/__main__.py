@@ -1,4 +1,4 @@
-"""Runs the mutation check: `python -m tests.mutation [--all | --sample N] [--module NAME] [--seed N]`.
+"""Runs the mutation check: `python -m tests.mutation [--all | --sample N] [--module NAME] [--seed N] [--minutes N]`.
 
 Prints what survived, what of it is dangerous, and the counts; 1 when one is dangerous.
 """
@@ -18,6 +18,7 @@ from tests.mutation.patch import load
 from tests.mutation.trial import Bench, Fate, Trial, apart, try_all
 
 SAMPLE = 300
+MINUTES = 15
 
 
 def main() -> int:
@@ -34,12 +35,15 @@ def main() -> int:
         f"{len(bench.cases)} cases, {len(bench.journals)} journals, after {time.monotonic() - begun:.0f} s", flush=True
     )
     trials = []
-    for mutant, trial in try_all(bench, mutants, asked.workers):
+    minutes = asked.minutes or (24 * 60 if asked.all else MINUTES)
+    for mutant, trial in try_all(bench, mutants, asked.workers, minutes):
         trials.append((mutant, trial))
         if trial.fate in (Fate.SURVIVED, Fate.DANGEROUS) or asked.verbose:
             print(f"{trial.fate:9} {mutant}{' | ' if trial.by else ''}{trial.by}", flush=True)
         elif len(trials) % 50 == 0:
             print(f"... {len(trials)} of {len(mutants)} after {time.monotonic() - begun:.0f} s", flush=True)
+    if len(trials) < len(mutants):
+        print(f"{len(mutants) - len(trials)} mutants were not begun: {minutes:g} minutes were over")
     return _sum_up(trials, time.monotonic() - begun)
 
 
@@ -52,6 +56,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--line", type=int, action="append", help="at this line only; may be repeated")
     parser.add_argument("--worlds", type=int, default=WORLDS, help="journals drawn by chance to judge survivors by")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, help="begin no other after so long; default 15, for --all no limit")
     parser.add_argument("--verbose", action="store_true", help="tell the killed ones too")
     return parser.parse_args()
 
@@ -73,8 +78,8 @@ def _prepare(worlds: int) -> Bench:
     all_cases = cases()
     modules = load()
     files = frozenset(str(module.__file__) for module in modules.values())
-    seen = apart(lambda: watch(all_cases, files))
-    bench = Bench(modules, all_cases, seen, apart(lambda: journals(worlds)))
+    seen, known = apart(lambda: watch(all_cases, files), lambda: journals(worlds))
+    bench = Bench(modules, all_cases, seen, known)
     gc.freeze()
     return bench
 

@@ -48,8 +48,8 @@ def bench() -> Bench:
     modules = patch.load()
     about = [case for case in cases.cases() if case.name == f"scenario {ABOUT}"]
     files = frozenset(str(module.__file__) for module in modules.values())
-    seen = trial.apart(lambda: cases.watch(about, files))
-    return Bench(modules, about, seen, trial.apart(lambda: oracle.journals(0, only=ABOUT)))
+    seen, known = trial.apart(lambda: cases.watch(about, files), lambda: oracle.journals(0, only=ABOUT))
+    return Bench(modules, about, seen, known)
 
 
 def mutant(module: str, function: str, change: str) -> Mutant:
@@ -93,7 +93,7 @@ def test_a_constant_is_changed_for_everybody_who_uses_it() -> None:
         patch.apply(changed, patch.load()["judge"])
         return str(patch.load()["judge"].SYSTEM_ROLE)
 
-    assert trial.apart(system_role) == "mandatex"
+    assert trial.apart(system_role) == ["mandatex"]
 
 
 def test_the_tests_hold_on_the_source_that_is_measured_or_nothing_is_measured() -> None:

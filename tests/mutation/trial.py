@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -44,23 +45,27 @@ class Bench(NamedTuple):
     journals: list[Journal]
 
 
-def apart(call: Callable[[], Any]) -> Any:
-    """The answer of a call in a process of its own: what it remembers stays there."""
+def apart(*calls: Callable[[], Any]) -> list[Any]:
+    """Answers of calls, each made in a process of its own, side by side: what they remember stays there."""
+    return [reader.recv() for reader in [_begun(call) for call in calls]]
+
+
+def _begun(call: Callable[[], Any]) -> Connection:
     reader, writer = _FORK.Pipe(duplex=False)
-    process = cast(Any, _FORK).Process(target=lambda: writer.send(call()))
-    process.start()
+    cast(Any, _FORK).Process(target=lambda: writer.send(call())).start()
     writer.close()
-    answer = reader.recv()
-    process.join()
-    return answer
+    return reader
 
 
-def try_all(bench: Bench, mutants: list[Mutant], workers: int) -> Iterator[tuple[Mutant, Trial]]:
-    """Tries mutants side by side; each with its fate, as they end."""
+def try_all(bench: Bench, mutants: list[Mutant], workers: int, minutes: float = 60) -> Iterator[tuple[Mutant, Trial]]:
+    """Tries mutants side by side; each with its fate, as they end. After so many minutes no other is begun."""
+    until = time.monotonic() + minutes * 60
     good: Counter[tuple[str, str, str]] = Counter()
     waiting = list(reversed(mutants))
     running: dict[Connection, tuple[Mutant, Any]] = {}
     while waiting or running:
+        if time.monotonic() > until:
+            waiting.clear()
         while waiting and len(running) < workers:
             mutant = waiting.pop()
             reader, process = _start(bench, mutant, good)
