@@ -34,7 +34,8 @@ def add(draft: Draft, intervention: HumanIntervention) -> str | None:
     limit = draft.now + draft.law.bundle.limits.override_ttl_s * SECOND
     override = Override(
         override_id=intervention.intervention_id, digest=judged.digest, action=judged.action, by=intervention.author,
-        role=intervention.author_role, reason=intervention.reason[:MAX_REASON], until=min(intervention.until or limit, limit),
+        role=intervention.author_role, reason=intervention.reason[:MAX_REASON],
+        until=min(intervention.until or limit, limit),
         status=OverrideStatus.PENDING, offset=draft.position.offset, at=draft.now,
     )  # fmt: skip
     draft.add("overrides", override)

@@ -86,7 +86,9 @@ class Row:
         )  # fmt: skip
 
     def says(self, random: Random, n: int) -> Record:
-        text = random.choice(("stop talking", "guaranteed results", "this call is recorded, I am an AI", "")) + "語" * random.choice((0, 300, 7_900))
+        text = random.choice(
+            ("stop talking", "guaranteed results", "this call is recorded, I am an AI", "")
+        ) + "語" * random.choice((0, 300, 7_900))
         return TranscriptSegment(
             event_id=f"e{n}", lead_id=LEAD, conversation_id=f"{LONG}{n // random.choice((1, 7, 50))}", provider="p",
             call_id=LONG, segment_id=f"{LONG}{n % 500}", status=random.choice(tuple(SegmentStatus)), text=text,
@@ -105,7 +107,8 @@ class Row:
     def message(self, random: Random, n: int) -> Record:
         return MessageEvent(
             event_id=f"e{n}", lead_id=LEAD, conversation_id=f"{LONG}m{n}", provider="p", message_id=f"{LONG}{n}",
-            channel=Channel.SMS, type=random.choice(tuple(MessageEventType)), text="語" * random.choice((0, 300, 8_000)), received_at=self.now,
+            channel=Channel.SMS, type=random.choice(tuple(MessageEventType)), received_at=self.now,
+            text="語" * random.choice((0, 300, 8_000)),
         )  # fmt: skip
 
     def signal(self, random: Random, n: int) -> Record:
@@ -118,7 +121,9 @@ class Row:
         )  # fmt: skip
 
     def crm(self, random: Random, n: int) -> Record:
-        kind = random.choice((CrmEventType.LEAD_UPSERTED, CrmEventType.CONSENT_RECORDED, CrmEventType.CONSENT_WITHDRAWN))
+        kind = random.choice(
+            (CrmEventType.LEAD_UPSERTED, CrmEventType.CONSENT_RECORDED, CrmEventType.CONSENT_WITHDRAWN)
+        )
         consent = Consent(channel=Channel.EMAIL, purpose=f"{LONG}{n}", type=ConsentType.EXPRESS, proof=f"{LONG}{n}")
         names = tuple(f"{LONG}{i}" for i in range(100))
         return CrmEvent(
@@ -131,7 +136,8 @@ class Row:
         conversations = [c.conversation_id for c in self.state.conversations if c.ended_at is None]
         return AgentRequest(
             request_id=f"{LONG}{n}", lead_id=LEAD, agent_id=f"{LONG}{n % 40}", role=role,
-            action=random.choice((action, action, f"{LONG}{n}")), channel=random.choice((Channel.VOICE, Channel.BACKEND)),
+            action=random.choice((action, action, f"{LONG}{n}")),
+            channel=random.choice((Channel.VOICE, Channel.BACKEND)),
             conversation_id=random.choice((None, *conversations)), requested_at=self.now,
             parameters={f"p{i}": LONG * 4 for i in range(random.choice((0, 1, 100)))} | {"discount_bp": 100},
             crm_fields={"deal_status": "x"} if action == "update_crm" else {},
@@ -150,8 +156,9 @@ class Row:
         kinds = [k for k in InterventionType if k is not InterventionType.CASE_RESOLVED]
         waiting = [j.request_id for j in self.state.judged]
         return HumanIntervention(
-            intervention_id=f"{LONG}{n}", lead_id=LEAD, type=random.choice((*kinds, InterventionType.RESUME)), author=LONG,
-            author_role=LONG, reason="語" * 8_000, effects=random.choice((EFFECTS[:4], tuple(f"{LONG}{i}" for i in range(100)))),
+            intervention_id=f"{LONG}{n}", lead_id=LEAD, author=LONG, author_role=LONG,
+            type=random.choice((*kinds, InterventionType.RESUME)), reason="語" * 8_000,
+            effects=random.choice((EFFECTS[:4], tuple(f"{LONG}{i}" for i in range(100)))),
             until=self.now + 3600 * SECOND, occurred_at=self.now, request_id=random.choice((*waiting, "none")),
         )  # fmt: skip
 

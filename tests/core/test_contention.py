@@ -39,7 +39,9 @@ MOVES: st.SearchStrategy[list[tuple[Any, ...]]] = st.lists(
         st.tuples(st.just("ask"), st.integers(0, 5), st.sampled_from(WANTED)),
         st.tuples(st.just("ask"), st.integers(0, 5), st.sampled_from(WANTED)),
         st.tuples(st.just("report"), st.integers(0, 3), st.sampled_from(("DONE", "FAILED", "ABANDONED"))),
-        st.tuples(st.just("call"), st.sampled_from(("SILENCE", "AGENT_DISENGAGED", "SPEECH_STARTED", "SPEECH_STOPPED"))),
+        st.tuples(
+            st.just("call"), st.sampled_from(("SILENCE", "AGENT_DISENGAGED", "SPEECH_STARTED", "SPEECH_STOPPED"))
+        ),
         st.tuples(st.just("wait"), st.sampled_from((1, 10, 20, 61, 181))),
         st.tuples(st.just("late tick"), st.sampled_from((5, 70, 200))),
     ),

@@ -19,6 +19,8 @@ from tests.core.simulation.retelling import retell
 from tests.core.simulation.shrink import A_WORLD, Done, Failure, plan_of, play, play_seed, shrink
 
 ROOT = Path(__file__).parents[3]
+
+
 def main() -> int:
     """0: every invariant held. 1: one did not."""
     arguments = _arguments()

@@ -240,10 +240,7 @@ def every_deferral_ends_by_its_deadline(seen: Seen) -> None:
 
 def one_final_decision_a_request(seen: Seen) -> None:
     memory = seen.memory
-    if (
-        seen.entry.kind is EntryKind.REQUEST
-        and seen.entry.body.request_id not in memory.asked[-HEARD_AGAIN:]
-    ):
+    if seen.entry.kind is EntryKind.REQUEST and seen.entry.body.request_id not in memory.asked[-HEARD_AGAIN:]:
         memory.asked.append(seen.entry.body.request_id)
         memory.answers.pop(memory.asked[-1], None)
     for d in seen.decisions:
@@ -346,7 +343,11 @@ def a_no_binds_by_its_effect(seen: Seen) -> None:
         must(not (contacting and channel), a_no_binds_by_its_effect, (channel, p.action))
         must(not fact(after, f"suspended.{p.action}"), a_no_binds_by_its_effect, ("suspended", p.action))
         must(not fact(after, "paused"), a_no_binds_by_its_effect, ("paused", p.action))
-        locked = p.action not in (*_FREE, *_OUTSIDE) and p.conversation_id and fact(after, f"execution.locked/{p.conversation_id}")
+        locked = (
+            p.action not in (*_FREE, *_OUTSIDE)
+            and p.conversation_id
+            and fact(after, f"execution.locked/{p.conversation_id}")
+        )
         must(not locked, a_no_binds_by_its_effect, ("locked", p.action))
     for d in seen.permits:
         effect = seen.action(d).effect

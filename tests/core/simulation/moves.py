@@ -19,8 +19,9 @@ from schemas.records import (
 from tests.core.story import default_bundle
 
 WORDS = (
-    "hello", "hello there", "yes", "fine", "yes that works", "this is about scope", "let us do it", "that is too expensive", "stop calling me",
-    "I want to talk to a human", "hang on", "this offer is risk free", "Hello, I'm an AI assistant, and this call is recorded.",
+    "hello", "hello there", "yes", "fine", "yes that works", "this is about scope", "let us do it",
+    "that is too expensive", "stop calling me", "I want to talk to a human", "hang on", "this offer is risk free",
+    "Hello, I'm an AI assistant, and this call is recorded.",
 )  # fmt: skip
 SEGMENTS = ("hello", "timing", "scope", "ready", "commit", "s0", "s1", "s2")
 NOW = "now"
@@ -161,8 +162,11 @@ _CRM = (
     "DO_NOT_CONTACT_LIFTED",
     "STATUS_CHANGED",
 )
-_HUMAN = (*InterventionType, InterventionType.CASE_RESOLVED, InterventionType.CASE_RESOLVED, InterventionType.RESUME,
-          InterventionType.RESUME, InterventionType.RESUME, InterventionType.OVERRIDE, InterventionType.OVERRIDE, InterventionType.REFUSAL_LIFTED)  # fmt: skip
+_HUMAN = (
+    *InterventionType, InterventionType.CASE_RESOLVED, InterventionType.CASE_RESOLVED, InterventionType.RESUME,
+    InterventionType.RESUME, InterventionType.RESUME, InterventionType.OVERRIDE, InterventionType.OVERRIDE,
+    InterventionType.REFUSAL_LIFTED,
+)  # fmt: skip
 
 _GIVEN: dict[str, Callable[[Random], dict[str, Any]]] = {
     "scene": _scene, "ask": _ask, "outcome": _outcome, "signal": _signal, "says": _says, "call": _call,
@@ -180,7 +184,8 @@ _GIVEN: dict[str, Callable[[Random], dict[str, Any]]] = {
     "stale": lambda random: {"entries": random.randrange(1, 20)},
 }  # fmt: skip
 _WEIGHTS = {
-    "scene": 8, "ask": 22, "outcome": 5, "signal": 5, "says": 5, "call": 5, "message": 1, "crm": 1, "human": 3, "policy": 1,
-    "tick": 2, "jump": 3, "again": 2, "hold": 1, "release": 1, "back": 1, "flush": 3, "crash": 2, "fork": 1, "stale": 1,
+    "scene": 8, "ask": 22, "outcome": 5, "signal": 5, "says": 5, "call": 5, "message": 1, "crm": 1, "human": 3,
+    "policy": 1, "tick": 2, "jump": 3, "again": 2, "hold": 1, "release": 1, "back": 1, "flush": 3, "crash": 2,
+    "fork": 1, "stale": 1,
 }  # fmt: skip
 _WEIGHTED = tuple(word for word, weight in _WEIGHTS.items() for _ in range(weight))

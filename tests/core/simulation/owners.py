@@ -12,7 +12,7 @@ from schemas.rows import decode_row
 from tests.core.story import COURT
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - what it says of an invariant
     """An invariant does not hold."""
 
 

@@ -48,7 +48,7 @@ class Line:
         self.stale: Owner | None = None
 
     def append(self, entry: JournalEntry) -> list[Output]:
-        """Folds one entry with the undisturbed owner and checks every invariant."""
+        """Folds one entry with the undisturbed owner."""
         offset = len(self.journal)
         self.journal.append(entry)
         outputs = self.first.apply(entry, offset)
@@ -57,10 +57,13 @@ class Line:
             twice = [output.value for output in outputs if ids.count(output.id) > 1]
             raise Broken(f"output_ids_are_unique: {twice}")
         self.log.first(offset, {output.id: encode(output.value) for output in outputs})
+        return outputs
+
+    def check(self, entry: JournalEntry, outputs: list[Output]) -> None:
+        """Writes what the entry changed, and checks every invariant on it."""
         writes = dict(self.first.take_writes())
         self.rows.rows.update(writes)
-        self._check(entry, offset, outputs, writes)
-        return outputs
+        self._check(entry, len(self.journal) - 1, outputs, writes)
 
     def _check(self, entry: JournalEntry, offset: int, outputs: list[Output], writes: dict[bytes, bytes]) -> None:
         self.policy.hear(entry, offset)
@@ -180,7 +183,9 @@ class World:
             entry_id=f"entry-{offset}", lead_id=getattr(body, "lead_id", None) or LeadId(""), kind=KIND_OF[type(body)],
             at=self.now - self._skew, source_topic="", source_partition=0, source_offset=offset, body=cast(Any, body),
         )  # fmt: skip
-        self._learn(line.append(entry))
+        outputs = line.append(entry)
+        self._learn(outputs)
+        line.check(entry, outputs)
         if isinstance(body, HumanIntervention) and body.type is InterventionType.OVERRIDE:
             self._overrides.setdefault(body.lead_id, []).append(body.intervention_id)
 
