@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     unresolved_wait_s: float = Field(
         10, gt=0, le=3600, description="Seconds an event without a lead waits before it is a dead letter."
     )
+    dead_letter_limit: int = Field(
+        1_000,
+        ge=0,
+        le=1_000_000,
+        description="Dead letters of one input partition in a minute, past which intake ends; 0: no limit.",
+    )
     tick_interval_s: float = Field(1, gt=0, le=60, description="Seconds between clock ticks in the journal.")
     revocation_lease_s: float = Field(
         5, gt=0, le=300, description="Seconds a revocation feed may lag before an enforcer refuses."

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from deploy.errors import OperatorError
 
@@ -18,6 +18,15 @@ class Broken(OperatorError):  # noqa: N818  (one of three families, STYLE "Error
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message, remedy)
+
+
+class BadInput(Broken):
+    """More records of an input than stated can't be taken: the process ends with exit code 65 (EX_DATAERR).
+
+    A start alone helps nothing, so a supervisor leaves it. The operator does what the line says, then starts it.
+    """
+
+    exit_code: ClassVar[int] = 65
 
 
 def end_process(error: BaseException) -> NoReturn:

@@ -23,6 +23,7 @@ from schemas.records import (
 )
 from streams import directory
 from streams.clock import Clock
+from streams.dead_letter_rate import DeadLetterRate
 from streams.directory import CallDirectory
 from streams.kafka import Consumed
 from streams.offsets import Place, Receipt
@@ -49,10 +50,19 @@ class Admission:
     """The judgement of one intake over the records that it is given.
 
     partitions: how many the journal has. wait_us: how long a record waits for its lead. limit: how many may wait.
+    dead_letter_limit: dead letters of an input partition in a minute, past which BadInput is raised; 0: never.
     """
 
     def __init__(
-        self, codec: Codec, clock: Clock, calls: CallDirectory, *, partitions: int, wait_us: int, limit: int
+        self,
+        codec: Codec,
+        clock: Clock,
+        calls: CallDirectory,
+        *,
+        partitions: int,
+        wait_us: int,
+        limit: int,
+        dead_letter_limit: int = 0,
     ) -> None:
         self._codec = codec
         self._clock = clock
@@ -60,6 +70,7 @@ class Admission:
         self._partitions = partitions
         self._wait_us = wait_us
         self._room = WaitingRoom(limit)
+        self._rate = DeadLetterRate(dead_letter_limit)
         # Never 0: a record timestamp of 0 means "the wall clock" to the Kafka client.
         self._last_at: TimeUs = 1000
 
@@ -95,6 +106,7 @@ class Admission:
     def forget(self, places: set[Place]) -> None:
         """Drops what waits from places that another intake reads from now on."""
         self._room.forget(places)
+        self._rate.forget(places)
 
     def _judge(self, arrival: Arrival, deadline: TimeUs | None) -> list[Outgoing]:
         """deadline None: it has waited its time."""
@@ -186,6 +198,7 @@ class Admission:
 
     def _refuse(self, arrival: Arrival, code: DeadLetterCode, error: str) -> list[Outgoing]:
         self._last_at = at = max(self._clock.now(), self._last_at)
+        self._rate.note(arrival.record, code, error, at)
         topic, partition, offset, key, value, given, _ = arrival.record
         originals = {name: content or b"" for name, content in given}
         letter = DeadLetter(

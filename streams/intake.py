@@ -8,7 +8,8 @@ One thread, a plain librdkafka consumer and producer. Each turn, in this order:
 4. commit, for each partition, the offset up to which all of them are.
 
 A kill at any point reads the records above the committed offsets again; their entries bear the same ids and
-control recognises them. A delivery that fails ends the process before step 4.
+control recognises them. A delivery that fails ends the process before step 4. So does an input partition that gives
+more dead letters than stated (`streams.dead_letter_rate`): the record that was one too many stays uncommitted.
 """
 
 import time
@@ -79,6 +80,7 @@ class Intake:
             partitions=partition_count(self._sender.producer, JOURNAL),
             wait_us=round(settings.unresolved_wait_s * 1_000_000),
             limit=WAITING_LIMIT,
+            dead_letter_limit=settings.dead_letter_limit,
         )
         self._offsets = Offsets()
         self._assigned: set[Place] = set()

@@ -11,8 +11,11 @@ from deploy.settings import Settings
 
 
 def run(settings: Settings) -> int:
-    """Work until told to end. 0: everything is delivered and committed; 70: infrastructure failed, start it again."""
-    from streams import EXIT_BROKEN
+    """Work until told to end. 0: everything is delivered and committed; 70: infrastructure failed, start it again.
+
+    65: an input gives too many dead letters; a start helps only once its producer is mended.
+    """
+    from streams import EXIT_BROKEN, BadInput
     from streams.broker_time import check_clock
     from streams.intake import Intake
 
@@ -25,5 +28,5 @@ def run(settings: Settings) -> int:
         Intake(settings, on_ready=lambda: print("intake ready", flush=True)).run(stop.is_set)
     except OperatorError as error:
         print(f"mandate: {error}", file=sys.stderr)
-        return EXIT_BROKEN
+        return error.exit_code if isinstance(error, BadInput) else EXIT_BROKEN
     return 0

@@ -39,11 +39,19 @@ class Out(NamedTuple):
 class Desk:
     """An admission with a driven clock and the receipts of all that it was given."""
 
-    def __init__(self, *, limit: int = 100, partitions: int = 4) -> None:
+    def __init__(self, *, limit: int = 100, partitions: int = 4, dead_letter_limit: int = 0) -> None:
         self.clock = DrivenClock()
         self.clock.observe(START)
         self.calls = CallDirectory()
-        self.admission = Admission(CODEC, self.clock, self.calls, partitions=partitions, wait_us=WAIT_US, limit=limit)
+        self.admission = Admission(
+            CODEC,
+            self.clock,
+            self.calls,
+            partitions=partitions,
+            wait_us=WAIT_US,
+            limit=limit,
+            dead_letter_limit=dead_letter_limit,
+        )
         self.receipts: list[Receipt] = []
 
     def take(self, value: Record | bytes | None, *, partition: int = 0, **more: object) -> list[Out]:
