@@ -8,7 +8,7 @@ import pytest
 from processors.draft import Output
 from processors.fold import step
 from processors.law import compile_law
-from processors.lead import new_lead
+from processors.lead import MAX_JUDGED, new_lead
 from schemas.codec import KIND_OF
 from schemas.jsonio import parse_time
 from schemas.records import (
@@ -22,6 +22,7 @@ from schemas.records import (
     CrmEvent,
     CrmEventType,
     Decision,
+    Directive,
     HumanIntervention,
     InterventionType,
     JournalEntry,
@@ -30,18 +31,20 @@ from schemas.records import (
     MessageEventType,
     OutcomeResult,
     Position,
+    ReasonCode,
     Record,
     SegmentStatus,
     Signal,
     SignalType,
     Speaker,
     TranscriptSegment,
+    Transition,
     Verdict,
 )
 from schemas.rows import encode_row
 from tests.core.simulation.bodies import bundle
 from tests.core.simulation.moves import ASKED, EFFECTS
-from tests.core.story import COURT, NOON_NEW_YORK, SECOND, activation
+from tests.core.story import COURT, NOON_NEW_YORK, SECOND, Story, activation
 
 EVENTS = 100_000
 BOUND = 64 * 1024
@@ -221,3 +224,57 @@ def test_a_hundred_thousand_hostile_events_stay_under_64_kib_and_no_no_no_consen
 
 def test_a_lead_who_may_be_contacted_stays_under_64_kib_too() -> None:
     assert flood(Row(), 10_000) > BOUND // 4
+
+
+def test_a_conversation_that_a_row_forgets_leaves_by_transitions() -> None:
+    story = Story()
+    for n in range(12):
+        story.call("CALL_INITIATED", f"c{n}")
+        story.hang_up(f"c{n}")
+    told: dict[str, str] = {}
+    for transition in story.of(Transition):
+        told[transition.fact] = transition.new_value
+    forgotten = {name for name in told if name.endswith("/c0")}
+    assert forgotten
+    assert {told[name] for name in forgotten} == {""}
+    assert {n: v for n, v in told.items() if v and "/" not in n} == {
+        name: fact.value for name, fact in story.state().facts.items() if "/" not in name
+    }
+
+
+def test_two_orders_of_one_entry_for_one_call_are_two_records() -> None:
+    story = Story()
+    story.call("CALL_INITIATED", "c1")
+    orders = [value for value in story.call("BARGE_IN", "c2") if isinstance(value, Directive)]
+    assert [order.code for order in orders] == [ReasonCode.CALL_IN_PROGRESS, ReasonCode.LEAD_SPEAKING]
+    assert len({order.directive_id for order in orders}) == 2
+
+
+def test_of_conversations_that_never_end_the_silent_one_ends() -> None:
+    story = Story()
+    for n in range(5):
+        story.call("CALL_INITIATED", f"c{n}")
+    going_on = [c.conversation_id for c in story.state().conversations if c.ended_at is None]
+    assert going_on == ["c2", "c3", "c4"]
+
+
+def test_a_claim_that_rests_on_more_words_than_a_row_can_hold_confirms_nothing() -> None:
+    story = Story()
+    story.answered_call()
+    said = [story.says(f"sentence {n}") for n in range(9)]
+    story.signal("SCOPE_CONFIRMED", *said)
+    assert story.fact("intent.scope") == ""
+    story.signal("SCOPE_CONFIRMED", *said[:8])
+    assert story.fact("intent.scope") == "confirmed"
+
+
+def test_a_request_that_waits_is_known_however_many_come_after_it() -> None:
+    story = Story()
+    story.ready_to_close()
+    story.ask("closing", "discuss_price", agent="first")
+    waits = story.ask("closing", "request_commitment", agent="second", request_id="waits")
+    assert waits.verdict is Verdict.DEFER
+    for _ in range(MAX_JUDGED + 1):
+        story.ask("wizard", "discuss_price", requested_at=story.now)
+    body = next(e.body for e in story.journal if isinstance(e.body, AgentRequest) and e.body.request_id == "waits")
+    assert [value for value in story.tell(body) if isinstance(value, Decision)] == [], "a repeat is answered by the log"

@@ -261,12 +261,31 @@ def scene_of(scene: Scene, lead: str, name: str) -> Iterator[Record]:
     """The records of a scene, each made after the one before was told."""
     if name == "known":
         yield from _known(scene, lead)
-    if name in ("answered", "closing"):
+    if name in ("answered", "closing", "override"):
         yield from _answered(scene, lead)
-    if name in ("ready", "closing"):
+    if name in ("ready", "closing", "override"):
         for segment, kind in _SAID:
             yield says(scene, lead, f"words for {kind.lower()}", NOW, segment)
             yield signal(scene, lead, kind, NOW, segment)
+
+    if name == "override":
+        yield from _override(scene, lead)
+
+
+def _override(scene: Scene, lead: str) -> Iterator[Record]:
+    """A price above authority is refused, a person lets it pass, and the agent asks again."""
+    request = ask(
+        scene, lead, "closing", "capture_commitment", agent="closing-1", conversation=NOW,
+        parameters={"price_minor": 10**9},
+    )  # fmt: skip
+    yield request
+    yield people.signed(
+        HumanIntervention(
+            intervention_id=scene.fresh("human"), lead_id=lead, type=InterventionType.OVERRIDE, author="ann",
+            author_role="supervisor", reason="because", request_id=request.request_id, occurred_at=scene.now,
+        )
+    )  # fmt: skip
+    yield structs.replace(request, request_id=scene.fresh("request"), requested_at=scene.now)
 
 
 def _known(scene: Scene, lead: str) -> Iterator[Record]:

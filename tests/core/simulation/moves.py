@@ -148,7 +148,7 @@ def _nothing(random: Random) -> dict[str, Any]:
 
 def _scene(random: Random) -> dict[str, Any]:
     return {
-        "name": random.choice(("known", "answered", "ready", "ready", "closing", "closing", "closing")),
+        "name": random.choice(("known", "answered", "ready", "ready", "closing", "closing", "closing", "override")),
     }  # fmt: skip
 
 
