@@ -140,6 +140,12 @@ class Settings(BaseSettings):
         5, gt=0, le=300, description="Seconds a revocation feed may lag before an enforcer refuses."
     )
 
+    # -- Metrics -------------------------------------------------------------------------------------------
+    metrics_port: Port = Field(
+        0, description="TCP port on which this process serves its Prometheus metrics; 0: it serves none."
+    )
+    metrics_host: str = Field(LOOPBACK, description="Address on which metrics are served; they are not encrypted.")
+
     # -- Local stack ---------------------------------------------------------------------------------------
     kafka_port: Port | None = Field(
         None, description=f"Loopback port of the local broker; unset: {DEFAULT_KAFKA_PORT}; 0: a free one."

@@ -93,6 +93,16 @@ class Partition:
         """Last entry applied; None before the first."""
         return self._applied
 
+    @property
+    def law(self) -> Law | None:
+        """The policy that the next entry is judged by; None when there is none."""
+        return self._law_at(0 if self._applied is None else self._applied + 1)
+
+    @property
+    def leads_at_hand(self) -> int:
+        """Leads kept decoded."""
+        return len(self._leads)
+
     def next_due(self) -> TimeUs | None:
         """Earliest time at which a lead may want a tick; None when none does."""
         return self._heap[0][0] if self._heap else None

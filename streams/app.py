@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import faust
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
+from faust.exceptions import ConsumerNotStarted
 from faust.serializers.schemas import Schema
 from faust.types import TP, AppT, Message
 
@@ -97,6 +98,14 @@ class Worker:
         async for batch in batches:
             if batch.epoch == self.app.consumer.epoch:
                 self.control.take(batch)
+
+    def journal_end(self, partition: int) -> int | None:
+        """Offset after the newest entry, as the last fetch told; None when it is not known. From any thread."""
+        try:
+            end: int | None = self.app.consumer.highwater(TP(JOURNAL, partition))
+        except (AssertionError, ConsumerNotStarted):  # aiokafka asserts that the partition is assigned
+            return None
+        return end
 
     def _announce(self) -> None:
         print(f"control ready: partitions {self.control.partitions}", flush=True)

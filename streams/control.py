@@ -18,17 +18,20 @@ failed delivery or a defect ends the process (`streams.end_process`), a record t
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from processors.draft import Output
+from processors.law import Law
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.headers import cloud_event, dead_letter
 from schemas.records import DeadLetter, JournalEntry
 from streams import end_process
 from streams.clock import Clock
+from streams.metrics import control as metrics
 from streams.tables import ExecutionTable, Rows
 from streams.transport.consumer import Batch
 from streams.transport.outbox import Deliveries, Outbox
@@ -40,7 +43,7 @@ log = logging.getLogger("mandate.control")
 JOURNAL = TOPIC_OF[JournalEntry]
 DEAD_LETTERS = TOPIC_OF[DeadLetter]
 SOURCE = "/mandate/control"
-STAGE = "control"
+STAGE = metrics.STAGE
 LANE_LIMIT = 1_000
 """Entries of one partition that may wait here before no more are fetched."""
 # Between so many entries the loop looks at what else is ready: acknowledgements of other lanes, above all.
@@ -55,6 +58,14 @@ class Fold(Protocol):
     @property
     def applied_offset(self) -> int | None:
         """Last entry applied; None before the first."""
+
+    @property
+    def law(self) -> Law | None:
+        """The policy that the next entry is judged by."""
+
+    @property
+    def leads_at_hand(self) -> int:
+        """Leads kept decoded."""
 
     def apply(self, entry: JournalEntry, offset: int) -> list[Output]:
         """Outputs of an entry; raises when entries before it are missing."""
@@ -91,10 +102,12 @@ class Lane:
         # its row is there.
         self._in_hand = 0
         self._closing = False
+        self.meter = metrics.Meter(number, fold, clock)
 
-    def add(self, records: Iterable["ConsumerRecord"]) -> None:
+    def add(self, records: Sequence["ConsumerRecord"]) -> None:
         """Appends entries to those that wait."""
         self._waiting.extend(records)
+        self.meter.arrived(records)
         self._arrived.set()
 
     @property
@@ -128,9 +141,12 @@ class Lane:
                 # Outputs, rows and offset are taken together, with nothing judged in between.
                 outputs, self._outputs = self._outputs, self._outbox.open()
                 rows, count, last = self.fold.take_writes(), self._in_hand, self._last
+                noted = self.meter.land()
                 await outputs.wait()
+                self.meter.acknowledged(noted)
                 await self._table.write(self._outbox, self.number, rows)
                 acknowledge(self.number, last + 1)
+                self.meter.applied(noted, last)
                 self._in_hand -= count
         except Exception as error:
             end_process(error)
@@ -158,10 +174,13 @@ class Lane:
         except CodecError as error:
             self.fold.skip(record.offset)
             self._send_dead_letter(record, error, self._outputs)
+            self.meter.unread(record, error.code)
             return
         self._clock.observe(entry.at)
-        for output in self.fold.apply(entry, record.offset):
+        outputs = self.fold.apply(entry, record.offset)
+        for output in outputs:
             self._send(output, entry, self._outputs)
+        self.meter.judged(record, entry, outputs)
 
     def _send(self, output: Output, entry: JournalEntry, outputs: Deliveries) -> None:
         value = output.value
@@ -231,12 +250,17 @@ class Control:
         self._lanes: dict[int, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
+        self._given_up_at: float | None = None
         self.outbox: Outbox | None = None
 
     @property
     def partitions(self) -> list[int]:
         """Numbers of the journal partitions that are being judged."""
         return sorted(self._lanes)
+
+    def meters(self) -> list[metrics.Meter]:
+        """What the lanes count; may be asked from any thread."""
+        return [lane.meter for lane in list(self._lanes.values())]
 
     def take(self, batch: Batch) -> None:
         """Entries that were read."""
@@ -257,10 +281,13 @@ class Control:
             starts[number] = None if applied is None else applied + 1
             self._tasks.add(asyncio.create_task(lane.run(self._done), name=f"lane {number}"))
             await asyncio.sleep(0)
+        self._count_rebalance()
         return starts
 
     async def settle(self) -> None:
         """Ends the batches in hand, drops what waits, gives every partition up."""
+        if self._lanes:
+            self._given_up_at = time.monotonic()
         for lane in self._lanes.values():
             lane.close()
         self._lanes = {}
@@ -275,6 +302,12 @@ class Control:
     async def wait_for_room(self) -> None:
         self._room.clear()
         await self._room.wait()
+
+    def _count_rebalance(self) -> None:
+        metrics.REBALANCES.inc()
+        if self._given_up_at is not None:
+            metrics.STALL.observe(time.monotonic() - self._given_up_at)
+            self._given_up_at = None
 
     def _done(self, partition: int, offset: int) -> None:
         self._acknowledge(partition, offset)

@@ -20,6 +20,7 @@ from mode import Service
 
 from streams import Broken, end_process
 from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
+from streams.metrics import control as metrics
 from streams.tables import CHANGELOG, ExecutionTable
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Restoration:
         starts = {number: self._start(number, ends[number]) for number in ends}
         behind = {number for number in ends if starts[number] < ends[number]}
         total = sum(ends[number] - starts[number] for number in behind)
+        metrics.RECOVERY_REMAINING.set(total)
+        metrics.RECOVERY_DONE.set(not behind)
         if not behind:
             return
         log.info("restoring partitions %s: %d changelog records", sorted(behind), total)
@@ -73,9 +76,12 @@ class Restoration:
         began = said = time.monotonic()
         while behind and not self._cancelled.is_set():
             behind -= self._take(consumer.consume(_ROWS_A_READ, _READ_S))
+            metrics.RECOVERY_REMAINING.set(sum(ends[number] - self._next(number) for number in behind))
+            metrics.RECOVERY_SECONDS.set(time.monotonic() - began)
             if time.monotonic() - said > _PROGRESS_EVERY_S:
                 said = time.monotonic()
                 log.info("restoring: %d rows of at most %d, %.0f/s", self.rows, total, self.rows / (said - began))
+        metrics.RECOVERY_DONE.set(not behind)
         log.info("restored %d rows in %.1f s", self.rows, time.monotonic() - began)
 
     def _end(self, consumer: Consumer, number: int) -> int:
@@ -90,6 +96,10 @@ class Restoration:
                 f"ends at {end}: it belongs to another changelog.",
                 f"Remove {self._table.store.path}; the state is restored from the changelog.",
             )
+        return self._next(number)
+
+    def _next(self, number: int) -> int:
+        reached = self._table.reached(number)
         return 0 if reached is None else reached + 1
 
     def _take(self, messages: list[Any]) -> set[int]:
@@ -108,6 +118,7 @@ class Restoration:
         for number, found in rows.items():
             self._table.put(number, found, offsets[number])
             self.rows += len(found)
+            metrics.RECOVERY_ROWS.inc(len(found))
         return ended
 
 

@@ -13,6 +13,7 @@ from faust.stores.rocksdb import Store
 from faust.types import TP
 from rocksdict import Rdict, WriteBatch
 
+from streams.metrics import control as metrics
 from streams.topology import CONTROL
 from streams.transport.outbox import Outbox
 
@@ -81,6 +82,8 @@ class ExecutionTable(Table):
             outbox.send(group, CHANGELOG, value, key=key, partition=partition)
         await group.wait()
         self.put(partition, rows, group.last_offset)
+        metrics.ROWS_WRITTEN.inc(len(rows))
+        metrics.CHANGELOG_BYTES.inc(sum(len(key) + len(value) for key, value in rows))
 
     def put(self, partition: int, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
         """Rows that the changelog holds, onto the disk, with the changelog offset that they reach."""

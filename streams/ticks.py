@@ -14,6 +14,7 @@ from schemas.headers import cloud_event
 from schemas.records import EntryKind, JournalEntry, LeadId, Tick, TimeUs
 from streams import end_process
 from streams.clock import Clock
+from streams.metrics import control as metrics
 from streams.transport.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -87,3 +88,4 @@ class Ticks:
             )
         # The next look waits for this: a broker that is slow gets fewer ticks, not a heap of them.
         await group.wait()
+        metrics.TICKS.inc(len(partitions))

@@ -47,10 +47,12 @@ async def _work(settings: Settings) -> None:
     from streams.app import Worker
     from streams.broker_time import check_clock
     from streams.clock import make_clock
+    from streams.metrics import control, serve
     from streams.registry import connect
     from streams.slots import take_slot
 
     stop = _on_signals()
+    serve(settings, control.REGISTRY)
     if settings.clock == "system":
         check_clock(settings)
     approver = load_private_key(settings.approver_key_path).public_key()
@@ -59,6 +61,7 @@ async def _work(settings: Settings) -> None:
     worker = Worker(
         settings, slot, connect(settings), make_clock(settings), lambda number, rows: Partition(number, rows, court)
     )
+    control.watch(worker.control.meters, worker.journal_end)
     starting = asyncio.create_task(worker.start())
     await asyncio.wait((starting, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
