@@ -140,14 +140,19 @@ def someone_gets_on(after: LeadState) -> None:
 
 
 def who_gets_on_is_first(before: LeadState, after: LeadState, came: list[Decision]) -> None:
-    """Of those who waited and could have had the lead, the one who got it was first in the fair order."""
-    for decision in came:
+    """Of those who waited and could have had the lead, the one who got it was first in the fair order.
+
+    Who has the lead already, or got it by an earlier request of its own in the same entry, need not wait for it.
+    """
+    holders = {before.floor.agent_id} if before.floor else set()
+    for decision in (d for d in came if d.verdict is Verdict.PERMIT):
         winner = next((d for d in before.deferrals if d.request.request_id == decision.request_id), None)
-        if decision.verdict is Verdict.PERMIT and winner is not None:
+        if winner is not None and decision.agent_id not in holders:
             taken = frozenset({"floor", f"pending.{LAW.bundle.actions[decision.action].effect}"})
             for other in after.deferrals:
                 if other in before.deferrals and rank(other, after.now) < rank(winner, after.now):
                     assert not permits(other, after, taken), (other, winner)
+        holders.add(decision.agent_id)
 
 
 def rank(waiting: Deferral, now: int) -> tuple[bool, int, int]:
