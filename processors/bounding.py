@@ -8,7 +8,7 @@ from processors.conversation import end_conversation
 from processors.draft import Draft
 from processors.facts import CONVERSATION
 from processors.lead import CONVERSATION_BYTES, MAX_CONVERSATIONS, MAX_OPEN_CONVERSATIONS, MAX_STRAY_CONVERSATIONS
-from schemas.records import Conversation
+from schemas.records import Channel, Conversation
 
 _FACTS_OF_ONE = 16
 """Facts that one conversation comes to have, about; each name holds the conversation's id."""
@@ -28,7 +28,8 @@ def _end_crowded_out(draft: Draft) -> None:
     """So many conversations do not go on at once: those that were silent for longest are over."""
     going_on = [c for c in draft.get("conversations") if c.ended_at is None]
     too_many = max(0, len(going_on) - MAX_OPEN_CONVERSATIONS)
-    for conversation in sorted(going_on, key=lambda c: c.last_activity_at)[:too_many]:
+    # A call goes on: what is written can be taken up again.
+    for conversation in sorted(going_on, key=lambda c: (c.channel is Channel.VOICE, c.last_activity_at))[:too_many]:
         end_conversation(draft, conversation, "timeout")
 
 

@@ -21,7 +21,7 @@ from processors.policy import (
     ObligationMet,
     WithinAuthority,
 )
-from schemas.records import AnsweredBy, Fact, ReasonCode, SpeechMode
+from schemas.records import AnsweredBy, Channel, Fact, ReasonCode, SpeechMode
 
 
 # --- checks of one fact and nothing else
@@ -47,7 +47,9 @@ def fact_present(fact: Fact | None, _: FactPresent) -> Failure | None:
 def intent_confirmed(hearing: Hearing, check: IntentConfirmed) -> Failure | None:
     fact = hearing.read(f"intent.{check.intent}")
     if fact is not None and fact.value == "confirmed" and fact.final:
-        return Failure(code=ReasonCode.STALE_FACT) if _is_stale(hearing, check.intent, fact) else None
+        return None
+    if fact is not None and fact.value == "lapsed":
+        return Failure(code=ReasonCode.STALE_FACT)
     if hearing.read(f"conflict.{check.intent}"):
         return Failure(code=ReasonCode.CONFLICTING_FACTS)
     if fact is None or fact.value in ("withdrawn", "paused"):
@@ -57,11 +59,6 @@ def intent_confirmed(hearing: Hearing, check: IntentConfirmed) -> Failure | None
     needed = hearing.law.intent_threshold(check.intent).min_confidence
     is_low = fact.confidence is not None and fact.confidence < needed
     return Failure(code=ReasonCode.LOW_CONFIDENCE if is_low else ReasonCode.INTERIM_ONLY)
-
-
-def _is_stale(hearing: Hearing, intent: str, fact: Fact) -> bool:
-    valid_s = hearing.law.bundle.signals.valid_for_s.get(intent)
-    return valid_s is not None and fact.at + valid_s * SECOND <= hearing.now
 
 
 def answered_by(hearing: Hearing, check: AnsweredByCheck) -> Failure | None:
@@ -171,9 +168,18 @@ def _read_conditions(hearing: Hearing, conditions: tuple[FactCondition, ...]) ->
 
 
 def conversation_live(hearing: Hearing, _: object) -> Failure | None:
+    """The conversation is answered, and the request is about its channel: naming another gets round nothing."""
     if not hearing.action.in_conversation:
         return None
-    return None if hearing.value("conversation.phase") == "answered" else FAILED
+    if hearing.value("conversation.phase") != "answered":
+        return FAILED
+    by_system = hearing.request.channel is Channel.BACKEND and hearing.action.kind in _WITHOUT_A_WORD
+    same = by_system or hearing.value("conversation.channel") == hearing.request.channel
+    return None if same else Failure(code=ReasonCode.CHANNEL_NOT_ALLOWED, detail="not the conversation's channel")
+
+
+_WITHOUT_A_WORD = ("record", "handover", "end")
+"""Kinds of action that a system may carry out beside the conversation."""
 
 
 def floor_free(hearing: Hearing, _: object) -> Failure | None:

@@ -46,6 +46,7 @@ def _touch(draft: Draft, event: CallEvent) -> Conversation:
             started_at=draft.now, last_activity_at=draft.now, barge_ins=0,
         )  # fmt: skip
         draft.add("conversations", known)
+        draft.set_fact("conversation.channel", Channel.VOICE, conversation_id=conversation_id)
         count_attempt(draft, conversation_id, Channel.VOICE)
         _go_live(draft, event, conversation_id)
     elif known.ended_at is None:

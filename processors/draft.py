@@ -46,6 +46,8 @@ _LISTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("permissions", "grant_id", lambda item: str(item.status)),
     ("deferrals", "defer_id", lambda item: "WAITING"),
     ("overrides", "override_id", lambda item: str(item.status)),
+    ("segments", "segment_id", lambda item: str(item.status)),
+    ("attempts", "conversation_id", lambda item: str(item.outcome)),
 )
 """Lists of the row whose items have a life of their own: field, id, and what their transitions say."""
 
@@ -215,6 +217,8 @@ class Draft:
                     is_now = after.get(item_id) or self._ended.get((field, item_id), "")
                     if was != is_now:
                         found.append(self._transition(f"{field}/{item_id}", was, is_now, None))
+        if "epoch" in self.fields:
+            found.append(self._transition("epoch", str(self.base.epoch), str(self.fields["epoch"]), None))
         return found
 
     def _transition(self, name: str, old_value: str, new_value: str, fact: Fact | None) -> Output:

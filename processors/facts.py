@@ -6,7 +6,7 @@ Names of `CONVERSATION` families belong to one conversation and are stored as `<
 
 from typing import NamedTuple
 
-from schemas.records import AnsweredBy, ConversationId, SpeechMode
+from schemas.records import AnsweredBy, Channel, ConversationId, SpeechMode
 
 CONVERSATION = ("conversation.", "obligation.", "barred.", "speech_mode", "execution.")
 """Facts of these families belong to one conversation; `conversation.live` alone is the lead's."""
@@ -45,7 +45,7 @@ FACTS: tuple[FactKind, ...] = (
     FactKind("contact.last_at", (), "calls, messages", "journal time of the last attempt, microseconds", "none"),
     FactKind("contact.reached", _YES, "transcript, messages", "the person spoke or wrote to us", "not reached"),
     FactKind(
-        "intent.*", ("indicated", "confirmed", "paused", "withdrawn"), "signals",
+        "intent.*", ("indicated", "confirmed", "paused", "withdrawn", "lapsed"), "signals",
         "what the buyer means; confirmed only above threshold on final words", "none",
     ),
     FactKind("late.*", _YES, "signals", "a signal about this intent came too late, or by a wrong clock", "none did"),
@@ -68,6 +68,7 @@ FACTS: tuple[FactKind, ...] = (
     FactKind("intervention.rejected", (), "people", "the last intervention that was not accepted, and why", "none"),
     FactKind("grants.misused", (), "outcomes", "number of outcomes reported without, or again under, a grant", "none"),
     FactKind("conversation.live", (), "calls", "the call that is in progress", "no call"),
+    FactKind("conversation.channel", tuple(Channel), "calls, messages", "its channel"),
     FactKind("conversation.phase", ("initiated", "ringing", "answered", "ended"), "calls, messages", "how far it is"),
     FactKind("conversation.answered_by", tuple(AnsweredBy), "calls", "what machine detection found"),
     FactKind("conversation.voicemail", _YES, "calls", "a machine answered", "not detected"),

@@ -44,7 +44,7 @@ from schemas.records import (
 
 # Each round needs a fact changed by the one before; rules set facts in a few layers only.
 MAX_ROUNDS = 32
-VOLATILE = ("conversation.speaker/",)
+VOLATILE = ("conversation.speaker/", "segments/")
 """Facts that change with every turn: in transitions, not in the public view."""
 
 
@@ -106,7 +106,7 @@ def _free_cut_off(draft: Draft) -> None:
 
 def due_at(state: LeadState, law: Law | None) -> TimeUs | None:
     """When the lead next wants a tick."""
-    return next_due(state, law.bundle.limits.call_timeout_s if law else timers.DEFAULT_CALL_TIMEOUT_S)
+    return next_due(state, timers.timeouts_of(law))
 
 
 def _is_new(draft: Draft) -> bool:

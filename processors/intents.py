@@ -6,7 +6,7 @@ is merely indicated. A contrary signal lowers an intent and never raises one; af
 
 from processors.draft import Draft
 from processors.lead import SECOND
-from schemas.records import Fact, SegmentStatus, Signal, SignalType, Speaker
+from schemas.records import Fact, SegmentStatus, Signal, SignalType, Speaker, TimeUs
 
 _SETTLED = (SegmentStatus.FINAL, SegmentStatus.CORRECTED)
 _OTHERS_THAN_STAFF = (Speaker.LEAD, Speaker.UNKNOWN)
@@ -22,7 +22,7 @@ def claim(draft: Draft, signal: Signal) -> None:
             lower(draft, intent, signal.evidence)
         return
     old = draft.facts.get(f"intent.{intent}")
-    if old and _is_carried(draft, intent, old):
+    if old and _is_carried(old):
         return  # A repeat adds nothing, and a weaker claim takes nothing away.
     in_time = is_in_time(draft, signal)
     confirmed = in_time and is_confirmed(draft, signal.type, signal.confidence, signal.evidence)
@@ -35,11 +35,8 @@ def claim(draft: Draft, signal: Signal) -> None:
     _set(draft, intent, confirmed, signal.confidence, signal.evidence)
 
 
-def _is_carried(draft: Draft, intent: str, fact: Fact) -> bool:
-    assert draft.law is not None
-    valid_s = draft.law.bundle.signals.valid_for_s.get(intent)
-    is_stale = valid_s is not None and fact.at + valid_s * SECOND <= draft.now
-    return fact.value == "confirmed" and fact.final and not is_stale
+def _is_carried(fact: Fact) -> bool:
+    return fact.value == "confirmed" and fact.final
 
 
 def is_newer(draft: Draft, evidence: tuple[str, ...], than: int) -> bool:
@@ -52,11 +49,22 @@ def _set(draft: Draft, intent: str, confirmed: bool, confidence: float | None, e
     paused = confirmed and draft.value("objection.open") and intent in paused_by_objection(draft)
     draft.set_fact(
         f"intent.{intent}", "paused" if paused else "confirmed" if confirmed else "indicated", final=confirmed,
-        confidence=confidence, evidence=evidence,
+        confidence=confidence, evidence=evidence, until=_valid_until(draft, intent) if confirmed else None,
     )  # fmt: skip
     if confirmed:
         draft.drop_fact(f"late.{intent}")
         draft.drop_fact(f"conflict.{intent}")
+
+
+def _valid_until(draft: Draft, intent: str) -> TimeUs | None:
+    """How long the policy lets anything rest on an intent that is confirmed now."""
+    valid_s = draft.law.bundle.signals.valid_for_s.get(intent) if draft.law else None
+    return None if valid_s is None else draft.now + valid_s * SECOND
+
+
+def lapse(draft: Draft, name: str) -> None:
+    """What was confirmed is too old to rest on: it may be asked again, and only new words confirm it."""
+    draft.set_fact(name, "lapsed", final=False, evidence=draft.facts[name].evidence)
 
 
 def lower(draft: Draft, intent: str, evidence: tuple[str, ...]) -> None:
@@ -87,7 +95,14 @@ def _move(draft: Draft, old: str, new: str) -> None:
         fact = draft.facts.get(f"intent.{intent}")
         if fact and fact.value == old:
             # Its age stays: an objection that comes and goes makes old words no newer.
-            draft.set_fact(f"intent.{intent}", new, confidence=fact.confidence, evidence=fact.evidence, at=fact.at)
+            draft.set_fact(
+                f"intent.{intent}",
+                new,
+                confidence=fact.confidence,
+                evidence=fact.evidence,
+                at=fact.at,
+                until=fact.until,
+            )
 
 
 # --- what confirms

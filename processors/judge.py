@@ -60,13 +60,13 @@ def refuse(
     criterion: CriterionName, code: ReasonCode, message: str, facts: tuple[FactRef, ...] = (),
     until: TimeUs | None = None,
 ) -> Judgement:  # fmt: skip
-    """A BLOCK for a reason that needs no rule of the bundle."""
+    """A BLOCK for a reason that needs no rule of the bundle. A criterion without reasons was not judged."""
     rule_id = f"built-in-{code.lower().replace('_', '-')}"
     reason = Reason(code=code, rule_id=rule_id, message=message, facts=facts, until=until)
     criteria = tuple(
         Criterion(
             name=name,
-            verdict=Verdict.BLOCK if name is criterion else Verdict.PERMIT,
+            verdict=Verdict.BLOCK,  # of what was not judged, too: silence is no permit
             reasons=(reason,) if name is criterion else (),
         )
         for name in CriterionName
@@ -89,6 +89,9 @@ def judge(
         return refusal or refuse(CriterionName.GOVERNANCE, ReasonCode.NO_POLICY, "No approved policy is in force.")
     hearing = Hearing(request, situation, law, first_heard_at)
     findings = plan_of(law, request.action, request.role, situation.now).findings(hearing)
+    cut_off = law.bundle.cut_off
+    if request.agent_id in cut_off.agents or request.role in cut_off.roles:
+        return _cut_off(_conclude(hearing, findings, defer_deadline))
     if overridden is None:
         return _conclude(hearing, findings, defer_deadline)
     return _overridden(hearing, findings, defer_deadline, overridden)
@@ -102,9 +105,20 @@ def _refused_at_the_door(request: AgentRequest, law: Law | None) -> Judgement | 
         return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ACTION, f"The policy knows no action {request.action!r}.")
     if request.role not in bundle.roles or request.role == SYSTEM_ROLE:
         return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ROLE, f"The policy knows no role {request.role!r}.")
-    if request.agent_id in bundle.cut_off.agents or request.role in bundle.cut_off.roles:
-        return refuse(CriterionName.GOVERNANCE, ReasonCode.CUT_OFF, "The policy cuts this agent or role off.")
     return None
+
+
+def _cut_off(judgement: Judgement) -> Judgement:
+    """The same judgement with one more reason, which nothing lifts."""
+    message = "The policy cuts this agent or role off."
+    reason = Reason(code=ReasonCode.CUT_OFF, rule_id="built-in-cut-off", message=message)
+    criteria = tuple(
+        Criterion(name=c.name, verdict=Verdict.BLOCK, reasons=(reason, *c.reasons))
+        if c.name is CriterionName.GOVERNANCE
+        else c
+        for c in judgement.criteria
+    )
+    return judgement._replace(verdict=Verdict.BLOCK, criteria=criteria, wait=None)
 
 
 def _overridden(hearing: Hearing, findings: list[Finding], deadline: TimeUs | None, fact: str) -> Judgement:

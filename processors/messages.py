@@ -16,6 +16,7 @@ def on_message_event(draft: Draft, event: MessageEvent) -> None:
             started_at=draft.now, last_activity_at=draft.now, barge_ins=0,
         )  # fmt: skip
         draft.add("conversations", conversation)
+        draft.set_fact("conversation.channel", event.channel, conversation_id=conversation_id)
     elif conversation.ended_at is None:
         draft.update_conversation(conversation_id, last_activity_at=draft.now)
     if event.type is MessageEventType.SENT:

@@ -3,7 +3,15 @@
 from processors import dialogue, grants, requests, signals
 from processors.conversation import release_floor
 from processors.draft import Draft
-from schemas.records import AgentOutcome, DirectiveType, OutcomeResult, Permission, PermissionStatus, ReasonCode
+from schemas.records import (
+    AgentId,
+    AgentOutcome,
+    DirectiveType,
+    OutcomeResult,
+    Permission,
+    PermissionStatus,
+    ReasonCode,
+)
 
 
 def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
@@ -27,8 +35,15 @@ def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
             assert action is not None
             draft.set_fact(fact, action.establishes[fact])
     keeps = action is not None and action.keeps_floor and outcome.result is OutcomeResult.DONE
-    if draft.value("floor") == outcome.agent_id and not keeps:
+    if draft.value("floor") == outcome.agent_id and not keeps and not _goes_on(draft, outcome.agent_id):
         release_floor(draft)
+
+
+def _goes_on(draft: Draft, agent_id: AgentId) -> bool:
+    """Does the agent hold another grant that needs the lead? It is not taken away by the report of the first."""
+    actions = draft.law.bundle.actions if draft.law else {}
+    mine = (actions.get(p.action) for p in grants.in_force(draft) if p.agent_id == agent_id)
+    return any(action.takes_floor for action in mine if action is not None)
 
 
 def _cancel(draft: Draft, outcome: AgentOutcome) -> bool:

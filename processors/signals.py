@@ -100,6 +100,9 @@ def evidence_settled(draft: Draft, segment_id: str) -> None:
 def evidence_changed(draft: Draft, segment_id: str, becomes: str) -> None:
     """Words that something rests on were corrected or withdrawn: positive facts fall, restraints stay."""
     intents.unsettle(draft, segment_id, becomes)
+    reached = draft.facts.get("contact.reached")
+    if becomes == "withdrawn" and reached is not None and segment_id in reached.evidence:
+        draft.drop_fact("contact.reached")
     objections.unsettle(draft, segment_id)
     for name in sorted(n for n in draft.facts if n.startswith("consent.")):
         fact = draft.facts[name]

@@ -1,22 +1,25 @@
 """What time alone does to a lead: ends leases, grants, refusals, cases, silent calls and defers."""
 
-from processors import escalation, grants, overrides, refusals, requests
+from processors import escalation, grants, intents, overrides, refusals, requests
 from processors.conversation import end_conversation, release_floor
 from processors.draft import Draft
-from processors.lead import MANAGED, SECOND
+from processors.law import Law
+from processors.lead import MANAGED, Timeouts
 from schemas.records import ConversationId, PermissionStatus
 
-DEFAULT_CALL_TIMEOUT_S = 900
+DEFAULT_TIMEOUTS = Timeouts(call_s=900, thread_s=604_800)
 
 
-def call_timeout_s(draft: Draft) -> int:
-    """Seconds without any event after which a call counts as ended."""
-    return draft.law.bundle.limits.call_timeout_s if draft.law else DEFAULT_CALL_TIMEOUT_S
+def timeouts_of(law: Law | None) -> Timeouts:
+    """How long conversations last without any event."""
+    if law is None:
+        return DEFAULT_TIMEOUTS
+    return Timeouts(law.bundle.limits.call_timeout_s, law.bundle.limits.thread_timeout_s)
 
 
 def fire(draft: Draft) -> None:
     """Fires every timer that is due at the draft's time."""
-    now = draft.now
+    now, timeouts = draft.now, timeouts_of(draft.law)
     for permission in draft.get("permissions"):
         if permission.expires_at <= now:
             expired = permission.status is PermissionStatus.GRANTED
@@ -29,7 +32,7 @@ def fire(draft: Draft) -> None:
     _lapse_facts(draft)
     escalation.expire_due(draft)
     for conversation in draft.get("conversations"):
-        if conversation.ended_at is None and conversation.last_activity_at + call_timeout_s(draft) * SECOND <= now:
+        if conversation.ended_at is None and timeouts.ends_at(conversation) <= now:
             end_conversation(draft, conversation, "timeout")
     requests.judge_due(draft)
 
@@ -40,5 +43,7 @@ def _lapse_facts(draft: Draft) -> None:
     for name in sorted(due):
         if name.startswith("conversation.gap/"):
             draft.set_fact("conversation.gap", "lost", conversation_id=ConversationId(name.partition("/")[2]))
+        elif name.startswith("intent."):
+            intents.lapse(draft, name)
         elif not name.startswith(MANAGED):
             draft.drop_fact(name)

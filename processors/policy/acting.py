@@ -101,6 +101,9 @@ class Limits(Model):
     request_max_age_s: Annotated[int, Field(ge=1)]
     silence_s: Annotated[int, Field(ge=1)]
     call_timeout_s: Annotated[int, Field(ge=60)]
+    thread_timeout_s: Annotated[int, Field(ge=60)] = Field(
+        604_800, description="a written conversation without a message for so long is over"
+    )
     reorder_window_s: Annotated[int, Field(ge=1, le=300)] = Field(
         10, description="how long a gap in a provider's sequence may still be filled"
     )
