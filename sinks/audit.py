@@ -30,6 +30,7 @@ from sinks.consume import Place, Reader, Stop
 from sinks.lake import AUDITED, Commit, LandingTable, Span, open_catalog
 from streams.clock import make_clock
 from streams.kafka import Consumed, Sender, make_producer
+from streams.metrics import sinks as metrics
 from streams.registry import connect
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class AuditSink:
             messages = self._reader.read(_BATCH, _POLL_S)
             for message in messages:
                 self._take(message)
+            self._show()
             if once and not messages and self._reader.caught_up:
                 break
             if self._full() or time.monotonic() - flushed >= interval_s:
@@ -128,7 +130,9 @@ class AuditSink:
         landed = 0
         for topic, pending in self._pending.items():
             data = table_of(pending.rows, pending.values, self._audited[topic].schema)
+            began = time.perf_counter()
             commit = self._tables[topic].land(data, pending.spans, self._clock.now())
+            metrics.audit_landed(topic, pending.rows, time.perf_counter() - began)
             self._announce(commit)
             landed += len(pending.rows)
         self._sender.flush()
@@ -147,6 +151,10 @@ class AuditSink:
     def close(self) -> None:
         """Leaves the broker; what was read and not committed is read again."""
         self._reader.close()
+
+    def _show(self) -> None:
+        metrics.AUDIT_PENDING.set(sum(len(pending.rows) for pending in self._pending.values()))
+        self._reader.show_lag(metrics.AUDIT_LAG)
 
     def _full(self) -> bool:
         return self._bytes >= _MAX_BYTES or sum(len(p.rows) for p in self._pending.values()) >= _MAX_ROWS

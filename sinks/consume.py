@@ -5,6 +5,7 @@ next, the process ends and says so.
 """
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from prometheus_client import Gauge
 
 from streams import Broken
-from streams.kafka import CHECK_BROKERS, Consumed, at_end, checked, consumed, make_consumer, partition_count
+from streams.kafka import CHECK_BROKERS, Consumed, at_end, checked, consumed, lag_of, make_consumer, partition_count
+from streams.metrics import show_lag
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _BROKER_S = 15.0
 _POLL_S = 0.1
 _PATIENCE_POLLS = 300
+_LAG_EVERY_S = 1.0
 
 
 class Place(NamedTuple):
@@ -60,6 +64,7 @@ class Reader:
         )
         self.places = places_of(self._consumer, topics)
         self._behind = set(self.places)
+        self._next_lag = 0.0
 
     def begin(self, stored: Mapping[Place, int], *, skip_lost: bool = False) -> None:
         """Where the store holds no offset, reading begins at the first record.
@@ -90,6 +95,12 @@ class Reader:
             elif at_end(message):
                 self._behind.discard(place_of(message))
         return records
+
+    def show_lag(self, gauge: Gauge) -> None:
+        """Shows what is not read yet, once a second at most."""
+        if time.monotonic() >= self._next_lag:
+            self._next_lag = time.monotonic() + _LAG_EVERY_S
+            show_lag(gauge, lag_of(self._consumer, self.places))
 
     def close(self) -> None:
         """Leaves the broker; nothing is committed to it."""

@@ -20,7 +20,7 @@ from agents.feed import RevocationFeed
 from agents.verify import GrantVerifier, Refusal
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import CodecError, encode
-from schemas.records import CrmUpdate, PolicyActivation, Revocation
+from schemas.records import CrmResult, CrmUpdate, DeadLetterCode, PolicyActivation, Revocation
 from sinks.consume import Place, Reader, Stop, Tail
 from sinks.crm_answers import STAGE, answer, dead_letter, not_writable, result_of
 from sinks.crm_judge import Bench, NotYet, judge
@@ -29,6 +29,7 @@ from sinks.policies import PolicyBook, approvers_of
 from streams import Broken
 from streams.clock import make_clock
 from streams.kafka import Consumed, Sender, make_producer
+from streams.metrics import sinks as metrics
 from streams.registry import connect
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class CrmSink:
         handlers = {REVOCATIONS: self._take_revocation, ACTIVATIONS: self._take_activation}
         self._tail = Tail(settings, STAGE, handlers)
         self._waits_for = ""
+        self._outcomes: list[CrmResult | DeadLetterCode | None] = []
 
     def prepare(self) -> None:
         """Learns what is revoked and in force, and sends what an earlier run still owed."""
@@ -98,6 +100,7 @@ class CrmSink:
         done, pending, patience = 0, list[Consumed](), _Patience(once)
         while not stop.requested:
             pending = pending or self._reader.read(_BATCH, _POLL_S)
+            self._show()
             if not pending:
                 if once and self._reader.caught_up:
                     break
@@ -106,6 +109,7 @@ class CrmSink:
             self._tail.catch_up()
             before = len(pending)
             pending = self._deal_with(pending)
+            metrics.CRM_WAITING.set(len(pending))
             self._answer()
             done += before - len(pending)
             if len(pending) == before:
@@ -125,6 +129,8 @@ class CrmSink:
         rest: list[Consumed] = []
         reached: dict[Place, int] = {}
         blocked: set[Place] = set()
+        self._outcomes = []
+        began = time.perf_counter()
         with self.store.transaction() as writes:
             for message in messages:
                 place = Place(message.topic, message.partition)
@@ -135,6 +141,7 @@ class CrmSink:
                     reached[place] = message.offset + 1
             for place, after in reached.items():
                 writes.advance(place, self._next[place], after)
+        metrics.crm_settled(STAGE, self._outcomes, time.perf_counter() - began)
         self._next.update(reached)
         return rest
 
@@ -144,9 +151,11 @@ class CrmSink:
             update = self._codec.decode(CrmUpdate, message.value)
         except CodecError as error:
             writes.owe(dead_letter(self._codec, message, error, self._clock.now()))
+            self._outcomes.append(error.code)
             return True
         digest = sha256(encode(update)).hexdigest()
         if writes.known(digest):
+            self._outcomes.append(None)
             return True
         verdict = judge(update, self._bench, self._clock.now())
         if isinstance(verdict, NotYet):
@@ -161,7 +170,12 @@ class CrmSink:
         result = result_of(update, refusal, kept, self._clock.now())
         writes.record(update, digest, result, grant_id if refusal is None else None, place, message.offset)
         writes.owe(answer(self._codec, result, digest, message))
+        self._outcomes.append(result)
         return True
+
+    def _show(self) -> None:
+        metrics.crm_feed(map(self._feed.as_of, range(len(self._reader.places))), self._clock.now())
+        self._reader.show_lag(metrics.CRM_LAG)
 
     def _answer(self) -> None:
         while owed := self.store.owed():

@@ -31,10 +31,13 @@ from streams.kafka import (
     at_end,
     checked,
     consumed,
+    lag_of,
     make_consumer,
     make_producer,
     partition_count,
 )
+from streams.metrics import intake as metrics
+from streams.metrics import show_lag
 from streams.offsets import Offsets, Place
 from streams.registry import connect
 from streams.topology import INTAKE
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 WAITING_LIMIT = 10_000
 _BATCH = 1_000
 _COMMIT_EVERY_S = 0.1
+_LAG_EVERY_S = 1.0
 # A record that arrives ends the wait at once; these only bound how late deliveries and news are looked at.
 _IDLE_S, _BUSY_S = 0.1, 0.01
 _MOVED_ON = {
@@ -88,6 +92,8 @@ class Intake:
         self._uncommitted: dict[Place, int] = {}
         self._commit_failed: KafkaError | None = None
         self._next_commit = 0.0
+        self._meter = metrics.Meter()
+        self._next_lag = 0.0
         self._on_ready: Callable[[], None] | None = on_ready
         self._consumer: Consumer = make_consumer(
             settings, str(INTAKE.group), **{"enable.partition.eof": True, "on_commit": self._committed}
@@ -108,13 +114,22 @@ class Intake:
     def _turn(self) -> None:
         records = self._consume()
         for record in records:
-            self._send(self._take(record))
-        self._send(self._admission.take_news())
+            out = self._take(record)
+            self._send(out)
+            self._meter.took(record.topic)
+            self._meter.sending(out, record.timestamp_ms, self._clock.now())
+        late = self._admission.take_news()
         if not records and self._admission.waiting and self._assigned <= self._at_end:
-            self._send(self._admission.expire())
+            late += self._admission.expire()
+        self._send(late)
+        self._meter.sending(late, None, self._clock.now())
+        self._meter.count(self._admission.waiting)
         self._sender.poll()
         if time.monotonic() >= self._next_commit:
             self._commit()
+        if time.monotonic() >= self._next_lag:
+            self._next_lag = time.monotonic() + _LAG_EVERY_S
+            show_lag(metrics.LAG, dict.fromkeys(EVENT_INPUTS, 0) | lag_of(self._consumer, self._assigned))
 
     def _consume(self) -> list[Consumed]:
         # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.

@@ -6,7 +6,7 @@ is never logged and passed over: it surfaces as `Broken` and ends the process.
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from confluent_kafka import (
@@ -192,6 +192,22 @@ def partition_count(client: Consumer | Producer, topic: str) -> int:
     if found.error is not None or not found.partitions:
         raise Broken(f"There is no topic {topic}.", "Run `mandate up` or `mandate topics --create`.")
     return len(found.partitions)
+
+
+def lag_of(consumer: Consumer, places: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Records of each topic that were not consumed, as the last fetches told; asks nobody.
+
+    A partition of which nothing was consumed yet counts as read: it is not known where it begins.
+    """
+    lag: dict[str, int] = {}
+    try:
+        for place in consumer.position([TopicPartition(*place) for place in places]):
+            known = consumer.get_watermark_offsets(place, cached=True)
+            end = known[1] if known is not None and place.offset >= 0 else place.offset
+            lag[place.topic] = lag.get(place.topic, 0) + max(0, end - place.offset)
+    except KafkaException:  # partitions are being taken away; it is only shown, and asked again in a second
+        return {}
+    return lag
 
 
 def at_end(message: Message) -> bool:

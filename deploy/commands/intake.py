@@ -18,11 +18,14 @@ def run(settings: Settings) -> int:
     from streams import EXIT_BROKEN, BadInput
     from streams.broker_time import check_clock
     from streams.intake import Intake
+    from streams.metrics import intake as metrics
+    from streams.metrics import serve
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        serve(settings, metrics.REGISTRY)
         if settings.clock == "system":
             check_clock(settings)
         Intake(settings, on_ready=lambda: print("intake ready", flush=True)).run(stop.is_set)

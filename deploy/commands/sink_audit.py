@@ -13,8 +13,11 @@ def run(settings: Settings, *, once: bool = False, commit_interval_s: float = 5.
     from sinks.audit import serve
     from sinks.consume import Stop
     from streams import EXIT_BROKEN
+    from streams.metrics import serve as serve_metrics
+    from streams.metrics import sinks as metrics
 
     try:
+        serve_metrics(settings, metrics.AUDIT)
         with Stop().listening() as stop:
             count = serve(
                 settings,

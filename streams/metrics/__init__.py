@@ -5,11 +5,13 @@ count. Labels are bounded: topics, codes, partitions, names of the policy in for
 Counting decides nothing, and what is counted was acknowledged before, so that it agrees with the topics.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     PlatformCollector,
     ProcessCollector,
@@ -36,6 +38,12 @@ def dead_letters(registry: CollectorRegistry) -> Counter:
     return Counter(
         "mandate_dead_letters", "Records that could not be taken, whole.", ["stage", "code"], registry=registry
     )
+
+
+def show_lag(gauge: Gauge, lag: Mapping[str, int]) -> None:
+    """Shows the lag of each topic."""
+    for topic, records in lag.items():
+        gauge.labels(topic).set(records)
 
 
 def serve(settings: "Settings", registry: CollectorRegistry) -> None:
