@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from deploy.cli_dead_letters import dead_letters
 from deploy.cli_intervene import intervene
+from deploy.cli_run import CODES, intake, sink, worker
+from deploy.cli_shared import EXIT_CODES, LOOK, RUN, TRY, call, epilog, loaded
 
 INTERRUPTED = 130
 
-EXIT_CODES = "[bold]Exit codes[/]: 0 done · 1 infrastructure refused or is missing · 2 wrong input or settings"
 CONFIGURED = "Settings come from MANDATE_* variables and mandate.toml; [bold]mandate settings[/] lists them."
 
 app = typer.Typer(
@@ -25,38 +26,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-sink = typer.Typer(help="Bring effects to the stores: the CRM and the audit lake.", no_args_is_help=True)
 policy = typer.Typer(help="Test a policy bundle, put it into force.", no_args_is_help=True)
 app.add_typer(sink, name="sink", rich_help_panel="Run the parts")
 app.add_typer(policy, name="policy", rich_help_panel="Run the parts")
+app.add_typer(dead_letters, name="dead-letters", rich_help_panel=LOOK)
 
-Once = Annotated[bool, typer.Option("--once", help="End when everything that is there was dealt with.")]
-SkipLost = Annotated[bool, typer.Option("--skip-lost", help="Go on though retention removed records unread.")]
 Form = Literal["table", "json", "csv"]
-
-TRY, RUN, LOOK = "Try it", "Run the parts", "Look inside"
-
-
-def _epilog(*examples: str, codes: str = EXIT_CODES) -> str:
-    """Examples, one a paragraph, then the exit codes."""
-    return "\n\n".join(["[bold]Examples[/]", *(f"[cyan]{example}[/]" for example in examples), codes])
-
-
-def _call(module: str, **arguments: Any) -> None:
-    """Run a command's module and leave with its exit code."""
-    code = importlib.import_module(module).run(**arguments)
-    raise typer.Exit(code or 0)
-
-
-def _settings() -> Any:
-    from deploy.settings import load_settings
-
-    return load_settings()
 
 
 @app.command(
     rich_help_panel=TRY,
-    epilog=_epilog("mandate demo", "MANDATE_KAFKA_PORT=0 MANDATE_REGISTRY_PORT=0 mandate demo"),
+    epilog=epilog("mandate demo", "MANDATE_KAFKA_PORT=0 MANDATE_REGISTRY_PORT=0 mandate demo"),
 )
 def demo() -> None:
     """Run the main job on the sample corpus and sum up what became of it.
@@ -65,55 +45,55 @@ def demo() -> None:
     var/demo/summary.json and stops what it started. Exits 1 when a request got no decision or the audit lake lacks
     a record.
     """
-    _call("deploy.demo", settings=_settings())
+    call("deploy.demo", settings=loaded())
 
 
-@app.command(rich_help_panel=TRY, epilog=_epilog("mandate up", "MANDATE_KAFKA_PORT=29092 mandate up"))
+@app.command(rich_help_panel=TRY, epilog=epilog("mandate up", "MANDATE_KAFKA_PORT=29092 mandate up"))
 def up() -> None:
     """Start Kafka and the schema registry on loopback, with keys, topics and schemas, and leave them running.
 
     With MANDATE_KAFKA_BOOTSTRAP and MANDATE_REGISTRY_URL set nothing is started: topics and schemas are made on that
     cluster. Repeating it is harmless. Ctrl-C stops what it had started.
     """
-    _call("deploy.commands.up", settings=_settings())
+    call("deploy.commands.up", settings=loaded())
 
 
-@app.command(rich_help_panel=TRY, epilog=_epilog("mandate down"))
+@app.command(rich_help_panel=TRY, epilog=epilog("mandate down"))
 def down() -> None:
     """Stop the local stack. Its data stays in data_dir; `make clean` removes it."""
-    _call("deploy.commands.down", settings=_settings())
+    call("deploy.commands.down", settings=loaded())
 
 
 @app.command(
     rich_help_panel=LOOK,
-    epilog=_epilog("mandate status", codes=EXIT_CODES + " · 3 broker or registry does not answer"),
+    epilog=epilog("mandate status", codes=EXIT_CODES + " · 3 broker or registry does not answer"),
 )
 def status() -> None:
     """Say whether broker and registry answer, and which processes they are."""
-    _call("deploy.commands.status", settings=_settings())
+    call("deploy.commands.status", settings=loaded())
 
 
-@app.command(rich_help_panel=LOOK, epilog=_epilog("mandate settings", "MANDATE_CONFIG=prod.toml mandate settings"))
+@app.command(rich_help_panel=LOOK, epilog=epilog("mandate settings", "MANDATE_CONFIG=prod.toml mandate settings"))
 def settings() -> None:
     """List every setting with its value in force and its meaning; secrets are starred."""
-    _call("deploy.commands.settings", settings=_settings())
+    call("deploy.commands.settings", settings=loaded())
 
 
 @app.command(
     rich_help_panel=LOOK,
-    epilog=_epilog("mandate topics", "mandate topics --json | jq", "mandate topics --create"),
+    epilog=epilog("mandate topics", "mandate topics --json | jq", "mandate topics --create"),
 )
 def topics(
     create: Annotated[bool, typer.Option("--create", help="Create missing topics and register the schemas.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The catalogue as JSON.")] = False,
 ) -> None:
     """Print the dataflow and every topic: key, schema, partitions, retention, who writes it, who reads it."""
-    _call("deploy.commands.topics", settings=_settings(), create=create, as_json=as_json)
+    call("deploy.commands.topics", settings=loaded(), create=create, as_json=as_json)
 
 
 @app.command(
     rich_help_panel=TRY,
-    epilog=_epilog(
+    epilog=epilog(
         "mandate perceive --provider twilio status.txt",
         "mandate perceive --provider deepgram results.json | jq .type",
     ),
@@ -126,12 +106,12 @@ def perceive(
 
     JSON, and for Twilio form-encoded bodies. A payload that is not the provider's exits 2 and says why.
     """
-    _call("deploy.commands.perceive", provider=provider, files=files)
+    call("deploy.commands.perceive", provider=provider, files=files)
 
 
 @app.command(
     rich_help_panel=TRY,
-    epilog=_epilog(
+    epilog=epilog(
         "mandate decide journal.jsonl",
         "mandate decide journal.jsonl --policy my-bundle | jq 'select(.topic==\"permission.decisions\")'",
     ),
@@ -149,28 +129,17 @@ def decide(
     {"topic": ..., "value": ...}. The same input prints the same bytes, always. A line that does not fit its schema
     is printed as a dead.letters record and the run goes on.
     """
-    _call("deploy.commands.decide", settings=_settings(), file=file, policy=policy)
-
-
-@app.command(rich_help_panel=RUN, epilog=_epilog("mandate worker", "MANDATE_STATE_DIR=/data/w1 mandate worker"))
-def worker() -> None:
-    """Run one control worker: it judges the journal's partitions that it is given.
-
-    Start as many as there are partitions; each keeps its state in a directory of its own. Ends, by SIGTERM or
-    Ctrl-C, with everything acknowledged; a kill loses nothing either.
-    """
-    _call("deploy.commands.worker", settings=_settings())
-
-
-@app.command(rich_help_panel=RUN, epilog=_epilog("mandate intake"))
-def intake() -> None:
-    """Run one intake: it checks input records, finds their leads and appends them to the journal."""
-    _call("deploy.commands.intake", settings=_settings())
+    call("deploy.commands.decide", settings=loaded(), file=file, policy=policy)
 
 
 app.command(
     rich_help_panel=RUN,
-    epilog=_epilog(
+    epilog=epilog("mandate worker", "MANDATE_STATE_DIR=/data/w1 mandate worker --supervise", codes=CODES),
+)(worker)
+app.command(rich_help_panel=RUN, epilog=epilog("mandate intake", "mandate intake --supervise", codes=CODES))(intake)
+app.command(
+    rich_help_panel=RUN,
+    epilog=epilog(
         "mandate intervene pause --lead lead-7 --author ann --author-role operator --reason 'a lawyer wrote'",
         "mandate intervene override --lead lead-7 --request request-9 --author carol --author-role executive "
         "--reason 'a good customer' --key carol.pem",
@@ -179,34 +148,9 @@ app.command(
 )(intervene)
 
 
-@sink.command(
-    "crm",
-    epilog=_epilog("mandate sink crm", "MANDATE_CRM_URL=postgresql+psycopg://crm@db/crm mandate sink crm"),
-)
-def sink_crm(once: Once = False, skip_lost: SkipLost = False) -> None:
-    """Write what grants cover into the CRM store, and answer on crm.results."""
-    _call("deploy.commands.sink_crm", settings=_settings(), once=once, skip_lost=skip_lost)
-
-
-@sink.command("audit", epilog=_epilog("mandate sink audit", "MANDATE_LAKE_DIR=/lake mandate sink audit"))
-def sink_audit(
-    once: Once = False,
-    skip_lost: SkipLost = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between commits of a table.")] = 5.0,
-) -> None:
-    """Land journal, decisions and everything after them in Iceberg tables, each record once."""
-    _call(
-        "deploy.commands.sink_audit",
-        settings=_settings(),
-        once=once,
-        commit_interval_s=interval,
-        skip_lost=skip_lost,
-    )
-
-
 @app.command(
     rich_help_panel=LOOK,
-    epilog=_epilog(
+    epilog=epilog(
         "mandate query 'select verdict, count(*) from permission_decisions group by all'",
         "mandate query --format csv 'from escalation_cases' > cases.csv",
     ),
@@ -216,12 +160,12 @@ def query(
     form: Annotated[Form, typer.Option("--format", "-f", help="How to print the rows.")] = "table",
 ) -> None:
     """Ask the audit lake, in SQL. A table is named as its topic, with _ for the dot; a column named at is "at"."""
-    _call("deploy.commands.query", settings=_settings(), sql=sql, form=form)
+    call("deploy.commands.query", settings=loaded(), sql=sql, form=form)
 
 
 @app.command(
     rich_help_panel=LOOK,
-    epilog=_epilog(
+    epilog=epilog(
         "mandate tail",
         "mandate tail permission.decisions --from-start",
         "mandate tail --lead lead-7 --max 20",
@@ -240,9 +184,9 @@ def tail(
     ] = None,
 ) -> None:
     """Follow topics as JSON lines, decoded. Ends with Ctrl-C."""
-    _call(
+    call(
         "deploy.commands.tail",
-        settings=_settings(),
+        settings=loaded(),
         topics=topics or [],
         lead=lead,
         from_start=from_start,
@@ -253,7 +197,7 @@ def tail(
 
 @app.command(
     rich_help_panel=LOOK,
-    epilog=_epilog(
+    epilog=epilog(
         "mandate explain 8c1d0b7f5e1f4a2f9d3c5b6a7e8f9012",
         "mandate explain request-7 --rederive",
         "mandate explain request-7 --journal journal.jsonl --json | jq .criteria",
@@ -274,9 +218,9 @@ def explain(
 
     Folds the lead's journal again up to the decision. A grant is never printed, only what it claims.
     """
-    _call(
+    call(
         "deploy.commands.explain",
-        settings=_settings(),
+        settings=loaded(),
         wanted=decision,
         journal=journal,
         print_json=as_json,
@@ -284,7 +228,7 @@ def explain(
     )
 
 
-@policy.command("activate", epilog=_epilog("mandate policy activate my-bundle"))
+@policy.command("activate", epilog=epilog("mandate policy activate my-bundle"))
 def policy_activate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory of the policy bundle.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = "",
@@ -293,12 +237,12 @@ def policy_activate(
     ] = None,
 ) -> None:
     """Check a policy bundle, sign it with the approver key and append its activation to the log."""
-    _call("deploy.commands.policy_activate", settings=_settings(), bundle=bundle, reason=reason, revision=revision)
+    call("deploy.commands.policy_activate", settings=loaded(), bundle=bundle, reason=reason, revision=revision)
 
 
 @policy.command(
     "test",
-    epilog=_epilog(
+    epilog=epilog(
         "mandate policy test tests/scenarios",
         "mandate policy test my-scenarios --policy my-bundle -k discount",
         codes="[bold]Exit codes[/]: 0 all hold · 1 a scenario fails · 2 a scenario or the bundle can't be read",
@@ -317,7 +261,7 @@ def policy_test(
     Prints a line a file, and for each failure what was expected, what came, why, and what happened.
     docs/scenarios.md says how to write one.
     """
-    _call("deploy.commands.policy_test", directory=directory, policy=policy, text=text)
+    call("deploy.commands.policy_test", directory=directory, policy=policy, text=text)
 
 
 Bundle = Annotated[
@@ -327,7 +271,7 @@ Bundle = Annotated[
 
 @policy.command(
     "lint",
-    epilog=_epilog(
+    epilog=epilog(
         "mandate policy lint",
         "mandate policy lint my-bundle",
         codes="[bold]Exit codes[/]: 0 no problems · 1 problems, a line each · 2 not a directory",
@@ -340,12 +284,12 @@ def policy_lint(directory: Bundle = None) -> None:
     and roles, defers without end, irreversible actions without finality, permits that rest on nothing.
     A warning is worth a look and no problem.
     """
-    _call("deploy.commands.policy_lint", directory=directory)
+    call("deploy.commands.policy_lint", directory=directory)
 
 
 @policy.command(
     "explain",
-    epilog=_epilog(
+    epilog=epilog(
         "mandate policy explain offer_discount --role closing",
         "mandate policy explain initiate_contact --role booking --channel voice my-bundle",
     ),
@@ -357,13 +301,13 @@ def policy_explain(
     channel: Annotated[str | None, typer.Option("--channel", "-c", help="Only what counts on this channel.")] = None,
 ) -> None:
     """Say in words what it takes for a role to be permitted an action, and what a permit brings."""
-    _call("deploy.commands.policy_explain", action=action, role=role, directory=directory, channel=channel)
+    call("deploy.commands.policy_explain", action=action, role=role, directory=directory, channel=channel)
 
 
-@policy.command("schema", epilog=_epilog("mandate policy schema > bundle.schema.json"))
+@policy.command("schema", epilog=epilog("mandate policy schema > bundle.schema.json"))
 def policy_schema() -> None:
     """Print the JSON Schema of a bundle's files, for editors that complete and check YAML."""
-    _call("deploy.commands.policy_schema")
+    call("deploy.commands.policy_schema")
 
 
 def main() -> None:
