@@ -257,13 +257,11 @@ def test_a_replay_whose_cause_is_not_mended_is_a_letter_again_and_all_of_them_do
 @pytest.mark.broker
 def test_hostile_letters_are_listed_and_shown_as_printable_lines(topics: Topics, desk: Desk) -> None:
     name = unique("letter")
-    put_letter(
-        topics,
-        letter(
-            ESCAPES.encode() + b"\x9b2J", dead_letter_id=name, key=ESCAPES.encode(), code=DeadLetterCode.NOT_AVRO, error="why " + ESCAPES * 200, topic="telephony\x1b.events",
-            headers={"x" + ESCAPES: b"\x1b[2J"},
-        ),
-    )  # fmt: skip
+    hostile: dict[str, Any] = {
+        "key": ESCAPES.encode(), "headers": {"x" + ESCAPES: b"\x1b[2J"}, "code": DeadLetterCode.NOT_AVRO,
+        "error": "why " + ESCAPES * 200, "topic": "telephony\x1b.events",
+    }  # fmt: skip
+    put_letter(topics, letter(ESCAPES.encode() + b"\x9b2J", dead_letter_id=name, **hostile))
     put_letter(topics, letter(f"text {ESCAPES}".encode(), dead_letter_id=name + "-text", code=DeadLetterCode.NOT_AVRO))
     put_letter(topics, letter(struct.pack(">bI", 0, 999_999) + b"\x1b", dead_letter_id=name + "-id"))
     topics.sender.send("dead.letters", b"\x1b[2Jno letter", key=None)
