@@ -42,6 +42,7 @@ from schemas.records import (
     Verdict,
 )
 from sinks import audit, crm
+from sinks.consume import Reader
 from streams import Broken
 from streams.clock import DrivenClock
 from streams.metrics import control, intake, serve, sinks
@@ -226,6 +227,37 @@ def test_sinks_count_what_they_dealt_with(
     assert sinks.AUDIT.get_sample_value("mandate_audit_undecoded_total", {"topic": "execution.journal"}) == 1
 
 
+@pytest.mark.broker
+def test_a_reader_shows_what_it_has_not_read(
+    run: tuple[Settings, Settings, WorkerProcess], stack: Settings, topics: Topics
+) -> None:
+    gauge = Gauge("lag", "Lag.", ["topic"], registry=CollectorRegistry())
+    reader = Reader(stack, "lag", ("dead.letters",))
+    try:
+        reader.begin({})
+        assert len(eventually(lambda: reader.read(1, 1.0))) == 1
+        reader.show_lag(gauge)
+        assert gauge.labels("dead.letters")._value.get() == len(topics.dead_letters()) - 1 > 0
+    finally:
+        reader.close()
+
+
+@pytest.mark.broker
+def test_a_second_worker_is_seen_by_the_stall_of_the_first_and_by_what_it_restores(
+    run: tuple[Settings, Settings, WorkerProcess], stack: Settings, tmp_path: Path
+) -> None:
+    first, second = run[0], served(stack.model_copy(update={"state_dir": tmp_path / "state"}))
+    with worker(second, tmp_path) as joining:
+        mine = joining.wait_ready(lambda partitions: 0 < len(partitions) < stack.partitions)
+        run[2].wait_ready(lambda partitions: len(partitions) == stack.partitions - len(mine))
+        seen, joined = scrape(first), scrape(second)
+    assert seen.of("mandate_partitions_owned") + joined.of("mandate_partitions_owned") == stack.partitions
+    assert seen.of("mandate_rebalance_stall_seconds_count") >= 1
+    assert 0 < seen.of("mandate_rebalance_stall_seconds_sum") < 30
+    assert joined.of("mandate_recovery_rows_total") > 0
+    assert (joined.of("mandate_recovery_done"), joined.of("mandate_recovery_remaining_records")) == (1, 0)
+
+
 # --- without a broker
 
 
@@ -353,9 +385,7 @@ def test_counting_costs_little_beside_judging() -> None:
     answered = decision(
         criteria=[
             Criterion(name=name, verdict=Verdict.BLOCK, reasons=(Reason(code=code, rule_id="r", message=""),))
-            for name, code in zip(
-                CriterionName, (ReasonCode.MIN_GAP, ReasonCode.OPT_OUT, ReasonCode.CASE_OPEN), strict=True
-            )
+            for name, code in zip(CriterionName, codes, strict=True)
         ]
     )
     others = [Output("o", "k", tick_entry(0, NOW))] * 2
