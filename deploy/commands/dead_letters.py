@@ -275,7 +275,7 @@ def _send(settings: Settings, codec: Codec, chosen: Chosen) -> int:
     print(f"{sent:,} sent; the broker holds {'it' if sent == 1 else 'them all'}.")
     if sent < len(chosen.letters):
         gone = len(chosen.letters) - sent
-        print(f"mandate: {gone:,} were removed by retention before they could be read again.", file=sys.stderr)
+        print(f"mandate: {gone:,} not sent: retention removed them before they were read again.", file=sys.stderr)
         return 1
     return 0
 

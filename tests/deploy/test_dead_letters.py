@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from deploy.commands import dead_letters
 from deploy.commands.dead_letters import Wrong, filter_of, hex_lines, printable
-from deploy.dead_letters import REPLAYED_FROM, lead_of, original_of, refusal, replayed_headers
+from deploy.dead_letters import REPLAYED_FROM, Filter, choose, lead_of, original_of, refusal, replayed_headers
 from deploy.settings import Settings
 from schemas.catalogue import EVENT_INPUTS, TOPIC_OF, TOPICS
 from schemas.codec import schema_json
 from schemas.headers import cloud_event, dead_letter
 from schemas.records import DeadLetter, DeadLetterCode, Record
+from streams import Broken
 from streams.kafka import consumed, read_all
 from streams.registry import connect
 from tests.stacks import running_stack
@@ -369,6 +372,35 @@ def test_the_command_line_passes_on_what_was_typed(topics: Topics, own_stack: Se
     )
     together = ("replay", "--all", "--code", "BAD_VALUE", "--lead", lead, "--yes")
     assert mandate(own_stack, *together).endswith("1 sent; the broker holds it.\n")
+
+
+@pytest.mark.broker
+def test_a_record_that_its_topic_does_not_take_ends_the_replay_in_a_sentence(topics: Topics, desk: Desk) -> None:
+    name = unique("letter")
+    put_letter(topics, letter(b"\x00" * 1_048_570, dead_letter_id=name, topic="crm.events"))
+    with pytest.raises(Broken, match=r"crm\.events did not take a record") as raised:
+        desk.replay(name)
+    assert raised.value.exit_code == 1
+    assert sent_again(topics, name) == []
+
+
+@pytest.mark.broker
+def test_letters_that_retention_removes_meanwhile_are_told_as_missing(
+    topics: Topics, own_stack: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last of these tests: it empties dead.letters."""
+    gone, kept = unique("letter"), unique("letter")
+    put_letter(topics, letter(dead_letter_id=gone))
+    put_letter(topics, letter(dead_letter_id=kept))
+    chosen = choose(own_stack, topics.codec, ids=frozenset({gone, kept}), wanted=Filter())
+    place = TopicPartition("dead.letters", 0, chosen.letters[kept].offset)
+    admin = AdminClient(own_stack.client_config())
+    admin.delete_records([place])[place].result(30)
+    assert dead_letters._send(own_stack, topics.codec, chosen) == 1
+    printed, errors = capsys.readouterr()
+    assert printed == "1 sent; the broker holds it.\n"
+    assert "1 not sent: retention removed them" in errors
+    assert [len(sent_again(topics, name)) for name in (gone, kept)] == [0, 1]
 
 
 def mandate(settings: Settings, *words: str) -> str:
