@@ -7,9 +7,15 @@ from schemas.records import Attempt, ReasonCode, Verdict
 
 
 def contactable(hearing: Hearing, _: object) -> Failure | None:
-    """Nobody asked that this person not be contacted, at all or on this channel."""
-    fact = hearing.read("do_not_contact") or hearing.read(f"do_not_contact.{hearing.request.channel.lower()}")
-    return Failure(not_before=fact.until, detail=f"by {fact.value}") if fact else None
+    """Nobody asked that this person not be contacted, at all or on this channel, whatever the request calls it."""
+    channels = [hearing.request.channel.lower()]
+    if hearing.request.conversation_id is not None:
+        channels.append(hearing.value("conversation.channel").lower())
+    for name in ("do_not_contact", *(f"do_not_contact.{channel}" for channel in dict.fromkeys(channels) if channel)):
+        fact = hearing.read(name)
+        if fact is not None:
+            return Failure(not_before=fact.until, detail=f"by {fact.value}")
+    return None
 
 
 def consent(hearing: Hearing, _: object) -> Failure | None:

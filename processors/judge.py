@@ -56,21 +56,11 @@ class Judgement(NamedTuple):
         return {reason.code for criterion in self.criteria for reason in criterion.reasons}
 
 
-def refuse(
-    criterion: CriterionName, code: ReasonCode, message: str, facts: tuple[FactRef, ...] = (),
-    until: TimeUs | None = None,
-) -> Judgement:  # fmt: skip
-    """A BLOCK for a reason that needs no rule of the bundle. A criterion without reasons was not judged."""
+def refuse(code: ReasonCode, message: str, facts: tuple[FactRef, ...] = (), until: TimeUs | None = None) -> Judgement:
+    """A BLOCK without asking the rules. No criterion was judged, so none of them is a permit, all for this reason."""
     rule_id = f"built-in-{code.lower().replace('_', '-')}"
     reason = Reason(code=code, rule_id=rule_id, message=message, facts=facts, until=until)
-    criteria = tuple(
-        Criterion(
-            name=name,
-            verdict=Verdict.BLOCK,  # of what was not judged, too: silence is no permit
-            reasons=(reason,) if name is criterion else (),
-        )
-        for name in CriterionName
-    )
+    criteria = tuple(Criterion(name=name, verdict=Verdict.BLOCK, reasons=(reason,)) for name in CriterionName)
     return Judgement(Verdict.BLOCK, criteria, facts)
 
 
@@ -86,7 +76,7 @@ def judge(
     law = situation.law
     refusal = _refused_at_the_door(request, law)
     if refusal is not None or law is None:
-        return refusal or refuse(CriterionName.GOVERNANCE, ReasonCode.NO_POLICY, "No approved policy is in force.")
+        return refusal or refuse(ReasonCode.NO_POLICY, "No approved policy is in force.")
     hearing = Hearing(request, situation, law, first_heard_at)
     findings = plan_of(law, request.action, request.role, situation.now).findings(hearing)
     cut_off = law.bundle.cut_off
@@ -102,9 +92,9 @@ def _refused_at_the_door(request: AgentRequest, law: Law | None) -> Judgement | 
         return None
     bundle = law.bundle
     if request.action not in bundle.actions:
-        return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ACTION, f"The policy knows no action {request.action!r}.")
+        return refuse(ReasonCode.UNKNOWN_ACTION, f"The policy knows no action {request.action!r}.")
     if request.role not in bundle.roles or request.role == SYSTEM_ROLE:
-        return refuse(CriterionName.ROLE, ReasonCode.UNKNOWN_ROLE, f"The policy knows no role {request.role!r}.")
+        return refuse(ReasonCode.UNKNOWN_ROLE, f"The policy knows no role {request.role!r}.")
     return None
 
 
@@ -121,8 +111,12 @@ def _cut_off(judgement: Judgement) -> Judgement:
     return judgement._replace(verdict=Verdict.BLOCK, criteria=criteria, wait=None)
 
 
+_NOT_LIFTED = (ReasonCode.RULE_ERROR, ReasonCode.PARAMETER_INVALID)
+"""What no override takes away: nobody knows what a rule that erred, or an amount that is none, would have said."""
+
+
 def _overridden(hearing: Hearing, findings: list[Finding], deadline: TimeUs | None, fact: str) -> Judgement:
-    lifted = [finding for finding in findings if finding.rule.overridable and finding.code is not ReasonCode.RULE_ERROR]
+    lifted = [finding for finding in findings if finding.rule.overridable and finding.code not in _NOT_LIFTED]
     before = _worst(findings)
     if lifted:
         hearing.read(fact)

@@ -12,7 +12,6 @@ from processors.lead import MAX_DEFERRALS, MAX_GRANTS, MAX_WAITING_BYTES, OPEN_B
 from schemas.records import (
     AgentId,
     AgentRequest,
-    CriterionName,
     DeferEnd,
     Deferral,
     DeferTerms,
@@ -31,7 +30,7 @@ def hear(draft: Draft, request: AgentRequest) -> None:
     if known is not None:
         if known.digest != digest:
             message = "Another request was already answered under this request_id: choose a new one."
-            answer(draft, request, refuse(CriterionName.GOVERNANCE, ReasonCode.REQUEST_CONFLICT, message), None)
+            answer(draft, request, refuse(ReasonCode.REQUEST_CONFLICT, message), None)
         return
     judgement = _judge(draft, request, draft.now)
     _note(draft, request, digest, judgement.verdict)
@@ -73,7 +72,7 @@ def _spent(draft: Draft, request: AgentRequest) -> Judgement | None:
         return None
     message = f"The {refusal.by} refused this effect and it was asked for {refusal.count} times since."
     facts = (draft.ref(f"refused.{action.effect}"),)
-    return refuse(CriterionName.GOVERNANCE, ReasonCode.RETRIES_EXHAUSTED, message, facts, refusal.until)
+    return refuse(ReasonCode.RETRIES_EXHAUSTED, message, facts, refusal.until)
 
 
 def _within_bounds(draft: Draft, request: AgentRequest, judgement: Judgement, *, is_waiting: bool) -> Judgement:
@@ -82,15 +81,15 @@ def _within_bounds(draft: Draft, request: AgentRequest, judgement: Judgement, *,
         held = grants.in_force(draft)
         if len(held) >= MAX_GRANTS or _open_bytes(draft, held) > OPEN_BYTES:
             message = f"{len(held)} grants are in force for this lead: use them, or let them expire."
-            return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
+            return refuse(ReasonCode.TOO_MANY_OPEN, message)
     if judgement.verdict is Verdict.DEFER and not is_waiting:
         waiting = len(draft.get("deferrals"))
         if waiting >= MAX_DEFERRALS or _open_bytes(draft, grants.in_force(draft)) > OPEN_BYTES:
             message = f"{waiting} requests are waiting for this lead already."
-            return refuse(CriterionName.STATE, ReasonCode.TOO_MANY_OPEN, message)
+            return refuse(ReasonCode.TOO_MANY_OPEN, message)
         if len(msgspec.msgpack.encode(request)) > MAX_WAITING_BYTES:
             message = f"A request of more than {MAX_WAITING_BYTES} bytes can't wait: send less in it."
-            return refuse(CriterionName.STATE, ReasonCode.PARAMETER_INVALID, message)
+            return refuse(ReasonCode.PARAMETER_INVALID, message)
     return judgement
 
 
@@ -199,7 +198,7 @@ def _expire(draft: Draft, deferral: Deferral) -> None:
     """The deadline: BLOCK, with or without a case for a person, whatever a judgement would say by now."""
     message = "What the request waited for did not happen in time."
     facts = tuple(draft.ref(name) for name in deferral.resume_when)
-    _end(draft, deferral, refuse(CriterionName.STATE, ReasonCode.DEFER_EXPIRED, message, facts))
+    _end(draft, deferral, refuse(ReasonCode.DEFER_EXPIRED, message, facts))
     if deferral.on_deadline is DeferEnd.ESCALATE:
         escalation.open_for_defer(draft, deferral)
 
@@ -207,13 +206,13 @@ def _expire(draft: Draft, deferral: Deferral) -> None:
 def end_for_conversation(draft: Draft, deferral: Deferral) -> None:
     """The conversation that a waiting request belongs to is over."""
     message = "The conversation ended."
-    _end(draft, deferral, refuse(CriterionName.STATE, ReasonCode.CONVERSATION_ENDED, message))
+    _end(draft, deferral, refuse(ReasonCode.CONVERSATION_ENDED, message))
 
 
 def cancel(draft: Draft, deferral: Deferral) -> None:
     """The agent does not want it any more."""
     message = "The agent withdrew the request."
-    _end(draft, deferral, refuse(CriterionName.STATE, ReasonCode.REQUEST_CANCELLED, message))
+    _end(draft, deferral, refuse(ReasonCode.REQUEST_CANCELLED, message))
 
 
 def _conclude(draft: Draft, request: AgentRequest, judgement: Judgement, deferral: Deferral | None) -> None:

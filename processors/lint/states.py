@@ -148,7 +148,10 @@ def _stage(bundle: Bundle, pair: Pair) -> tuple[Demand, ...]:
 
 def _live(bundle: Bundle, pair: Pair) -> tuple[Demand, ...]:
     is_needed = bundle.actions[pair.action].in_conversation
-    return (_one_of("conversation.phase", ("answered",), False),) if is_needed else ()
+    if not is_needed:
+        return ()
+    channels = tuple(bundle.roles[pair.role].channels)
+    return (_one_of("conversation.phase", ("answered",), False), _one_of("conversation.channel", channels, False))
 
 
 def _effect(family: str) -> Callable[[Bundle, Pair], tuple[Demand, ...]]:

@@ -192,7 +192,8 @@ _BEHIND_MODE = {
 def _of_call(mode: SpeechMode, by_machine: bool) -> dict[str, str]:
     kinds = {action.kind for action in BUNDLE.actions.values()}
     return {
-        "conversation.live": CALL, f"conversation.phase/{CALL}": "answered", f"speech_mode/{CALL}": mode,
+        "conversation.live": CALL, f"conversation.phase/{CALL}": "answered", f"conversation.channel/{CALL}": "VOICE",
+        f"speech_mode/{CALL}": mode,
         f"conversation.answered_by/{CALL}": "MACHINE" if by_machine else "HUMAN",
         **{f"obligation.{name}/{CALL}": "fulfilled" for name in BUNDLE.obligations},
         **{f"barred.{kind}/{CALL}": mode for kind in kinds - set(LAW.mode(mode).kinds)},

@@ -341,8 +341,8 @@ def test_the_model_of_a_check_says_what_the_check_says(directory: Path) -> None:
 
 
 def _is_implied(kind: str, fact: str) -> bool:
-    """A stage is derived from the facts that earn it; the check looks at the stage alone."""
-    return kind == "stage_reached" and fact != "stage"
+    """A stage is derived from the facts that earn it; a request may be about each channel of its role."""
+    return (kind == "stage_reached" and fact != "stage") or fact == "conversation.channel"
 
 
 def _allowed(bundle: Bundle, demand: Demand) -> State | None:
@@ -350,10 +350,12 @@ def _allowed(bundle: Bundle, demand: Demand) -> State | None:
 
 
 def _hearing(law: Law, pair: Pair, states: dict[str, State | None]) -> Hearing:
+    channel = law.bundle.roles[pair.role].channels[0]
     request = AgentRequest(
         request_id=RequestId("r"), lead_id=LeadId("l"), conversation_id=ConversationId("c"), agent_id=AgentId("a"),
-        role=pair.role, action=pair.action, channel=law.bundle.roles[pair.role].channels[0], requested_at=1,
+        role=pair.role, action=pair.action, channel=channel, requested_at=1,
     )  # fmt: skip
+    states = {"conversation.channel": State(channel, True), **states}
     facts = {
         scoped(name, ConversationId("c")): Fact(value=state.value, version=1, offset=1, at=1, final=state.final)
         for name, state in states.items()

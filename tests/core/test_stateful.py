@@ -126,6 +126,14 @@ def pause(seconds: int) -> Move:
     return Move("jump", 0, {"seconds": seconds, "ticks": False})
 
 
+def withdrawn(segment: str) -> Move:
+    given = {
+        "conversation": NOW, "segment": segment, "status": "WITHDRAWN", "text": "", "speaker": "LEAD",
+        "confidence": 0.95,
+    }  # fmt: skip
+    return Move("says", 0, given)
+
+
 CLOSING = Plan(1, 1, "closing", ())
 BREAKS: tuple[tuple[str, Break, str, tuple[Move, ...]], ...] = (
     ("a role asks for what is not its own", check("action_in_role"), "the_default_is_block",
@@ -136,7 +144,8 @@ BREAKS: tuple[tuple[str, Break, str, tuple[Move, ...]], ...] = (
     ("deadlines are not kept", drop(requests, "judge_due"), "every_deferral_ends_by_its_deadline", ()),
     ("a deadline is a reason to permit", instead(requests, "_expire", permit_at_the_deadline),
      "every_deferral_ends_by_its_deadline", ()),
-    ("corrections are not heard", drop(signals, "evidence_changed"), "irreversible_rests_on_final_facts", ()),
+    ("corrections are not heard", drop(signals, "evidence_changed"), "irreversible_rests_on_final_facts",
+     (withdrawn("commit"), ask("closing", "offer_discount"), ask("closing", "capture_commitment"))),
     ("grants outlive their facts", drop(grants, "revoke_changed"), "a_grant_rests_on_what_stands", ()),
     ("a no is not looked at", check("effect_not_refused"), "a_no_binds_by_its_effect", ()),
     ("an opt-out is not looked at", check("contactable"), "a_no_binds_by_its_effect", ()),

@@ -32,7 +32,7 @@ from schemas.records import (
     Verdict,
 )
 from tests.core.simulation.owners import Broken
-from tests.core.story import COURT, SECOND
+from tests.core.story import COURT
 
 SETTLED = (SegmentStatus.FINAL, SegmentStatus.CORRECTED)
 HEARD_AGAIN = 60
@@ -213,6 +213,8 @@ def intent_is_lowered_by_contrary_words_only(seen: Seen) -> None:
 
 def _may_lower(seen: Seen, intent: str, old: Fact) -> bool:
     body = seen.entry.body
+    if old.until is not None and old.until <= seen.now:
+        return True  # too old to rest on, whatever the entry is
     if isinstance(body, TranscriptSegment):
         assert seen.before is not None
         objections = [f for n, f in seen.before.facts.items() if n.startswith("objection.about.")]
@@ -221,9 +223,7 @@ def _may_lower(seen: Seen, intent: str, old: Fact) -> bool:
     if not isinstance(body, Signal):
         return False
     if body.type in _CLAIMS:
-        valid_s = seen.law.bundle.signals.valid_for_s.get(intent) if seen.law else None
-        is_stale = valid_s is not None and old.at + valid_s * SECOND <= seen.now
-        return _CLAIMS[body.type] == intent and (body.denies or is_stale)
+        return _CLAIMS[body.type] == intent and body.denies
     return intent in _CONTRARY.get(body.type, ()) and not body.denies
 
 
@@ -329,6 +329,10 @@ _OUTSIDE = ("initiate_contact", "send_message")
 """Actions outside of a conversation, which a halt called in one does not lock."""
 
 
+_WAYS_OUT = ("end_conversation", "route_to_human", "escalate")
+"""A pause leaves the buyer a way out of a silent line."""
+
+
 def a_no_binds_by_its_effect(seen: Seen) -> None:
     _remember_no(seen)
     after, memory = seen.after, seen.memory
@@ -341,8 +345,10 @@ def a_no_binds_by_its_effect(seen: Seen) -> None:
         must(not (contacting and fact(after, "do_not_contact")), a_no_binds_by_its_effect, ("do_not_contact", p.action))
         channel = fact(after, f"do_not_contact.{p.channel.lower()}")
         must(not (contacting and channel), a_no_binds_by_its_effect, (channel, p.action))
-        must(not fact(after, f"suspended.{p.action}"), a_no_binds_by_its_effect, ("suspended", p.action))
-        must(not fact(after, "paused"), a_no_binds_by_its_effect, ("paused", p.action))
+        by_a_person = any(f.name.startswith("override.") for f in p.read_set)
+        suspended = fact(after, f"suspended.{p.action}") and not by_a_person
+        must(not suspended, a_no_binds_by_its_effect, ("suspended", p.action))
+        must(p.action in _WAYS_OUT or not fact(after, "paused"), a_no_binds_by_its_effect, ("paused", p.action))
         locked = (
             p.action not in (*_FREE, *_OUTSIDE)
             and p.conversation_id
@@ -392,10 +398,14 @@ def ended_conversations_stay_ended(seen: Seen) -> None:
             must(phase == "ended", ended_conversations_stay_ended, (c.conversation_id, phase))
 
 
+_LISTED = ("permissions/", "deferrals/", "overrides/", "segments/", "attempts/", "epoch")
+"""Transitions of what is state and no fact."""
+
+
 def transitions_tell_every_change(seen: Seen) -> None:
     memory = seen.memory
     for t in seen.outputs:
-        if isinstance(t, Transition) and not t.fact.startswith(("permissions/", "deferrals/", "overrides/")):
+        if isinstance(t, Transition) and not t.fact.startswith(_LISTED):
             must(memory.facts.get(t.fact, "") == t.old_value, transitions_tell_every_change, t)
             memory.facts[t.fact] = t.new_value
             if not t.new_value:
