@@ -210,8 +210,10 @@ class Draft:
                 found.append(self._transition(name, old.value if old else "", new.value if new else "", new or old))
         for field, id_field, status in _LISTED:
             if field in self.fields:
-                before = {getattr(item, id_field): status(item) for item in getattr(self.base, field)}
-                after = {getattr(item, id_field): status(item) for item in self.fields[field]}
+                were, are = getattr(self.base, field), self.fields[field]
+                same = {id(item) for item in were}.intersection(map(id, are))
+                before = {getattr(item, id_field): status(item) for item in were if id(item) not in same}
+                after = {getattr(item, id_field): status(item) for item in are if id(item) not in same}
                 for item_id in dict.fromkeys((*before, *after)):
                     was = before.get(item_id, "")
                     is_now = after.get(item_id) or self._ended.get((field, item_id), "")

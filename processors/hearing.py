@@ -59,6 +59,10 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
+_SCOPED: dict[str, bool] = {}
+"""Which of the names that rules have given belong to a conversation; as many as policies name."""
+
+
 class Hearing:
     """A request with the state it is judged on. Facts are read through it, so that the read set is complete."""
 
@@ -72,11 +76,15 @@ class Hearing:
         self.role: Role = law.bundle.roles[request.role]
         self.read_set: dict[str, FactRef] = {}
         self._facts = situation.facts
+        self._suffix = f"/{request.conversation_id or ''}"
         self._read_by_rule: list[FactRef] = []
 
     def read(self, name: str) -> Fact | None:
         """A fact by the name a rule gives it, in the request's conversation; None when it is not set."""
-        stored = scoped(name, self.request.conversation_id)
+        is_scoped = _SCOPED.get(name)
+        if is_scoped is None:
+            is_scoped = _SCOPED[name] = scoped(name, None) != name
+        stored = name + self._suffix if is_scoped else name
         reference = self.read_set.get(stored)
         if reference is None:
             reference = self.read_set[stored] = fact_ref(self._facts, stored)
@@ -88,10 +96,9 @@ class Hearing:
         fact = self.read(name)
         return fact.value if fact else ""
 
-    def pass_read(self) -> tuple[FactRef, ...]:
+    def pass_read(self) -> None:
         """Forgets what was read since the last call: nothing will be said of it."""
         self._read_by_rule.clear()
-        return ()
 
     def take_read(self) -> tuple[FactRef, ...]:
         """Facts read since the last call, each once, in order."""

@@ -5,7 +5,7 @@ each combination of values; equal checks are asked once. What rules say is remem
 bundle of thousands of rules costs little more than one of hundreds. The findings are the same, in the bundle's order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from processors.checks import CHECKS, FACT_CHECKS
@@ -19,6 +19,7 @@ _REMEMBERED = 512
 """Combinations of values remembered for each group; beyond, it begins anew. It is a matter of speed alone."""
 
 _Failing = tuple[tuple[int, Rule, Failure], ...]
+_Check = Callable[[Hearing, Any], Failure | None]
 _Seen = tuple[tuple[str, bool] | None, ...]
 
 
@@ -37,13 +38,16 @@ class _FactGroup:
         self._members = members
         self._known: dict[tuple[str, bool] | None, _Failing] = {}
 
-    def ask(self, hearing: Hearing) -> list[tuple[int, Finding]]:
+    def ask(self, hearing: Hearing) -> Sequence[tuple[int, Finding]]:
         fact = hearing.read(self._name)
         key = None if fact is None else (fact.value, fact.final)
         failing = self._known.get(key)
         if failing is None:
             failing = _remember(self._known, key, self._ask(fact))
-        read = hearing.take_read() if failing else hearing.pass_read()
+        if not failing:
+            hearing.pass_read()
+            return ()
+        read = hearing.take_read()
         return [(place, _finding(rule, failure, read)) for place, rule, failure in failing]
 
     def _ask(self, fact: Fact | None) -> _Failing:
@@ -59,17 +63,20 @@ class _ConditionGroup:
         self._members = members
         self._known: dict[_Seen, _Failing] = {}
 
-    def ask(self, hearing: Hearing) -> list[tuple[int, Finding]]:
+    def ask(self, hearing: Hearing) -> Sequence[tuple[int, Finding]]:
         facts = [hearing.read(name) for name in self._names]
         key = tuple(None if fact is None else (fact.value, fact.final) for fact in facts)
         failing = self._known.get(key)
         if failing is None:
             failing = _remember(self._known, key, self._ask(hearing))
-        read = hearing.take_read() if failing else hearing.pass_read()
+        if not failing:
+            hearing.pass_read()
+            return ()
+        read = hearing.take_read()
         return [(place, _finding(rule, failure, read)) for place, rule, failure in failing]
 
     def _ask(self, hearing: Hearing) -> _Failing:
-        answers = ((member, _answer(hearing, member.rule)) for member in self._members)
+        answers = ((member, _answer(hearing, member.rule.check)) for member in self._members)  # type: ignore[arg-type]
         return tuple((member.place, member.rule, failure) for member, failure in answers if failure is not None)
 
 
@@ -78,12 +85,17 @@ class _CheckGroup:
 
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = members
+        self._check = members[0].rule.check
+        self._asked: _Check = _condition if isinstance(self._check, Condition) else CHECKS[self._check.kind]
 
-    def ask(self, hearing: Hearing) -> list[tuple[int, Finding]]:
-        failure = _answer(hearing, self._members[0].rule)
+    def ask(self, hearing: Hearing) -> Sequence[tuple[int, Finding]]:
+        try:
+            failure = self._asked(hearing, self._check)
+        except _ERRORS as error:
+            failure = _erred(error)
         if failure is None:
             hearing.pass_read()
-            return []
+            return ()
         read = hearing.take_read()
         return [(member.place, _finding(member.rule, failure, read)) for member in self._members]
 
@@ -113,7 +125,9 @@ class Plan:
         """What the rules hold against a request, in the bundle's order."""
         found: list[tuple[int, Finding]] = []
         for group in self._groups:
-            found += group.ask(hearing)
+            answers = group.ask(hearing)
+            if answers:
+                found += answers
         if len(found) > 1:
             found.sort(key=_place)
         return [finding for _, finding in found]
@@ -139,15 +153,24 @@ def _remember(known: dict[Any, _Failing], key: Any, failing: _Failing) -> _Faili
     return failing
 
 
-def _answer(hearing: Hearing, rule: Rule) -> Failure | None:
-    """What a rule answers; one that errs counts against the permit and says how."""
+def _condition(hearing: Hearing, check: Condition) -> Failure | None:
+    return None if holds(hearing, check) else FAILED
+
+
+_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError)
+
+
+def _erred(error: Exception) -> Failure:
+    """A rule that errs counts against the permit, and says how."""
+    detail = f"{type(error).__name__}: {error}"[:200]
+    return Failure(code=ReasonCode.RULE_ERROR, verdict=Verdict.BLOCK, detail=detail)
+
+
+def _answer(hearing: Hearing, check: Condition) -> Failure | None:
     try:
-        if isinstance(rule.check, Condition):
-            return None if holds(hearing, rule.check) else FAILED
-        return CHECKS[rule.check.kind](hearing, rule.check)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        detail = f"{type(error).__name__}: {error}"[:200]
-        return Failure(code=ReasonCode.RULE_ERROR, verdict=Verdict.BLOCK, detail=detail)
+        return _condition(hearing, check)
+    except _ERRORS as error:
+        return _erred(error)
 
 
 def _finding(rule: Rule, failure: Failure, read: tuple[FactRef, ...]) -> Finding:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from processors import checks
 from processors.authority import AUDIENCE, Court
+from processors.law import compile_law
 from processors.policy import Bundle
 from schemas.records import (
     AgentRequest,
@@ -127,7 +128,11 @@ def test_a_rule_that_errs_counts_against_the_permit(monkeypatch: pytest.MonkeyPa
         raise ValueError("no")
 
     monkeypatch.setitem(checks.CHECKS, "consent", broken)
-    decision = Story().ask("booking", "initiate_contact", conversation=None)
+    compile_law.cache_clear()  # a law keeps its plan
+    try:
+        decision = Story().ask("booking", "initiate_contact", conversation=None)
+    finally:
+        compile_law.cache_clear()
     assert (decision.verdict, codes(decision)) == (Verdict.BLOCK, {"RULE_ERROR"})
 
 
