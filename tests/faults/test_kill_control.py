@@ -59,8 +59,8 @@ def after_the_kills(own_stack: Settings, tmp_path_factory: pytest.TempPathFactor
             ending.callback(_end, other)
         load.start()
         kills = _kill_again_and_again(settings, directory, ending, load)
-        eventually(lambda: _all_admitted(settings, journal, load), 60)
-        eventually(lambda: _all_judged(settings, journal), 60)
+        eventually(lambda: _all_admitted(settings, journal, load), 120)
+        eventually(lambda: _all_judged(settings, journal), 180)
     assert sink_crm.run(settings, once=True) == 0
     assert sink_audit.run(settings, once=True) == 0
     return Aftermath(settings, codec, journal, load.requests, kills)

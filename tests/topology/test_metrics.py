@@ -214,17 +214,35 @@ def test_sinks_count_what_they_dealt_with(
     run: tuple[Settings, Settings, WorkerProcess], stack: Settings, topics: Topics, tmp_path: Path
 ) -> None:
     private = load_settings(data_dir=tmp_path, kafka_bootstrap=stack.kafka_bootstrap, registry_url=stack.registry_url)
+    # Other tests may have run sinks in this process: what counts is what is added.
+    before = _applied(), _undecoded_updates(), _audited(), _undecoded_entries()
     written = crm.serve(private, signers=keys.jwks(stack), approvers=keys.approvers(stack), once=True)
     permitted = sum(decision.grant is not None for decision in decisions(topics))
-    seen = sinks.CRM.get_sample_value
     assert written > permitted > 0
-    assert seen("mandate_crm_updates_total", {"result": "APPLIED"}) == permitted
-    assert seen("mandate_dead_letters_total", {"stage": "crm-sink", "code": "UNKNOWN_SCHEMA"}) == 1
-    assert (seen("mandate_crm_feed_age_seconds") or 0) < 30
+    assert _applied() - before[0] == permitted
+    assert _undecoded_updates() - before[1] == 1
+    assert (sinks.CRM.get_sample_value("mandate_crm_feed_age_seconds") or 0) < 30
     landed = audit.serve(private, once=True)
+    assert _audited() - before[2] == landed
+    assert _undecoded_entries() - before[3] == 1
+
+
+def _applied() -> float:
+    return sinks.CRM.get_sample_value("mandate_crm_updates_total", {"result": "APPLIED"}) or 0
+
+
+def _undecoded_updates() -> float:
+    labels = {"stage": "crm-sink", "code": "UNKNOWN_SCHEMA"}
+    return sinks.CRM.get_sample_value("mandate_dead_letters_total", labels) or 0
+
+
+def _audited() -> float:
     families = {family.name: family for family in sinks.AUDIT.collect()}
-    assert sum(sample.value for sample in families["mandate_audit_records"].samples) == landed
-    assert sinks.AUDIT.get_sample_value("mandate_audit_undecoded_total", {"topic": "execution.journal"}) == 1
+    return sum(sample.value for sample in families["mandate_audit_records"].samples if sample.name.endswith("_total"))
+
+
+def _undecoded_entries() -> float:
+    return sinks.AUDIT.get_sample_value("mandate_audit_undecoded_total", {"topic": "execution.journal"}) or 0
 
 
 @pytest.mark.broker
