@@ -81,21 +81,20 @@ def answer(
         policy_version=draft.law.bundle.version if draft.law else "",
         policy_digest=draft.law.digest if draft.law else "",
         read_set=judgement.read_set, position=draft.position, requested_at=request.requested_at, at=draft.now,
-        traceparent=draft.entry.traceparent, override=_override_of(draft, request, judgement),
+        traceparent=draft.entry.traceparent, override=_override_of(judgement),
         max_tokens=_token_limit(draft, request, mode), prompt_scope=role.prompt_scope if role else (),
     )  # fmt: skip
     draft.emit(decision_id, decision)
     return decision
 
 
-def _override_of(draft: Draft, request: AgentRequest, judgement: Judgement) -> OverrideUse | None:
+def _override_of(judgement: Judgement) -> OverrideUse | None:
     """What an override changed: before and after stand in one record."""
-    if not judgement.lifted:
+    by = judgement.override
+    if by is None:
         return None
-    name = draft.value(f"override.{request.action}")
-    found = next(o for o in reversed(draft.get("overrides")) if o.override_id in name.split(","))
     return OverrideUse(
-        override_id=found.override_id, author=found.by, author_role=found.role, reason=found.reason,
+        override_id=by.override_id, author=by.by, author_role=by.role, reason=by.reason,
         before=judgement.before, lifted=judgement.lifted,
     )  # fmt: skip
 

@@ -115,7 +115,7 @@ def wording(hearing: Hearing, _: object) -> Failure | None:
 
 def _mode_of_writing(hearing: Hearing) -> SpeechMode:
     """Outside of a conversation no mode is kept: words are weighed as they would be in one."""
-    is_open = hearing.value("stage") == "closing" and not hearing.value("objection.open")
+    is_open = hearing.law.is_last_stage(hearing.value("stage")) and not hearing.value("objection.open")
     return SpeechMode.OPEN if is_open else SpeechMode.NO_COMMITMENT
 
 

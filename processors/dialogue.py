@@ -102,7 +102,8 @@ def _mode(draft: Draft, conversation_id: ConversationId, channel: Channel) -> Sp
     modes = [draft.law.mode_of_case(case.cause) for case in draft.get("cases")] if draft.law else []
     if any(draft.value(name, conversation_id) for name in _NEUTRAL) or _is_second_call(draft, conversation_id, channel):
         modes.append(SpeechMode.NEUTRAL_HOLDING)
-    if draft.value("stage") != "closing" or draft.value("objection.open"):
+    is_last_stage = draft.law is not None and draft.law.is_last_stage(draft.value("stage"))
+    if not is_last_stage or draft.value("objection.open"):
         modes.append(SpeechMode.NO_COMMITMENT)
     return max(modes, key=_WIDTH.index, default=SpeechMode.OPEN)
 

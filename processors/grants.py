@@ -88,9 +88,19 @@ def permission_of(
         action=request.action, effect=action.effect, channel=request.channel,
         conversation_id=request.conversation_id, single_use=action.single_use, issued_at=draft.now,
         expires_at=(draft.now // SECOND + lifetime_s(draft, request, action)) * SECOND, obligations=action.obligations,
-        read_set=tuple(draft.ref(fact.name) for fact in read_set), status=PermissionStatus.GRANTED,
+        read_set=tuple(_standing(draft, fact) for fact in read_set), status=PermissionStatus.GRANTED,
         policy=draft.law.digest if draft.law else "",
     )  # fmt: skip
+
+
+def _standing(draft: Draft, fact: FactRef) -> FactRef:
+    """A fact that was read, as it stands now. Of the overrides of an action only the one that was read counts."""
+    now = draft.ref(fact.name)
+    return msgspec.structs.replace(now, value=fact.value) if _is_override(fact) else now
+
+
+def _is_override(fact: FactRef) -> bool:
+    return fact.name.startswith("override.")
 
 
 def in_force(draft: Draft) -> tuple[Permission, ...]:
@@ -144,11 +154,10 @@ def revoke_changed(draft: Draft, dirty: set[str]) -> None:
 
 
 def _is_other(now: FactRef, then: FactRef) -> bool:
-    """Did a fact change for a grant that rests on it? A further override of the same action takes nothing away."""
+    """Did a fact change for a grant that rests on it? What becomes of other overrides takes nothing away."""
     if (now.version, now.offset) == (then.version, then.offset):
         return False
-    is_override = then.name.startswith("override.")
-    return not (is_override and set(then.value.split(",")) <= set(now.value.split(",")))
+    return not (_is_override(then) and then.value in now.value.split(","))
 
 
 def _why(changed: tuple[FactRef, ...]) -> ReasonCode:
@@ -157,7 +166,7 @@ def _why(changed: tuple[FactRef, ...]) -> ReasonCode:
         return ReasonCode.OPT_OUT
     if "paused" in names:
         return ReasonCode.STOPPED_BY_HUMAN
-    if any(name.startswith("override.") for name in names):
+    if any(_is_override(fact) for fact in changed):
         return ReasonCode.OVERRIDE_WITHDRAWN
     if any(name.startswith("execution.locked/") for name in names):
         return ReasonCode.EXECUTION_LOCKED

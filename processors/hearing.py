@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from processors.draft import fact_ref
 from processors.facts import scoped
 from processors.law import Law
@@ -11,6 +13,7 @@ from schemas.records import (
     Attempt,
     Fact,
     FactRef,
+    Override,
     ReasonCode,
     TimeUs,
     Verdict,
@@ -95,6 +98,11 @@ class Hearing:
         """Value of a fact; empty when it is not set."""
         fact = self.read(name)
         return fact.value if fact else ""
+
+    def rest_on_override(self, override: Override) -> None:
+        """Notes that the judgement rests on this override, and on no other of the same action."""
+        name = f"override.{override.action}"
+        self.read_set[name] = msgspec.structs.replace(fact_ref(self._facts, name), value=override.override_id)
 
     def pass_read(self) -> None:
         """Forgets what was read since the last call: nothing will be said of it."""

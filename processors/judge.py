@@ -17,6 +17,7 @@ from schemas.records import (
     DeferEnd,
     DeferTerms,
     FactRef,
+    Override,
     Reason,
     ReasonCode,
     TimeUs,
@@ -39,7 +40,8 @@ class Binding(NamedTuple):
 class Judgement(NamedTuple):
     """A verdict with everything that it rests on.
 
-    wait: terms of a DEFER, without its id. lifted: reasons that an override took away; before: the verdict with them.
+    wait: terms of a DEFER, without its id. lifted: reasons that an override took away; before: the verdict with them;
+    override: the one that did, None when nothing was lifted.
     """
 
     verdict: Verdict
@@ -48,6 +50,7 @@ class Judgement(NamedTuple):
     wait: DeferTerms | None = None
     lifted: tuple[Reason, ...] = ()
     before: Verdict = Verdict.PERMIT
+    override: Override | None = None
     binding: tuple[Binding, ...] = ()
 
     @property
@@ -66,12 +69,12 @@ def refuse(code: ReasonCode, message: str, facts: tuple[FactRef, ...] = (), unti
 
 def judge(
     request: AgentRequest, situation: Situation, first_heard_at: TimeUs, defer_deadline: TimeUs | None = None,
-    overridden: str | None = None,
+    override: Override | None = None,
 ) -> Judgement:  # fmt: skip
     """Judges a request on a situation.
 
-    defer_deadline: of a request that waits already; it is never moved. overridden: fact of a person's override of
-    exactly this request; it takes away what the policy marks as overridable and nothing else.
+    defer_deadline: of a request that waits already; it is never moved. override: a person's, of exactly this
+    request; it takes away what the policy marks as overridable and nothing else.
     """
     law = situation.law
     refusal = _refused_at_the_door(request, law)
@@ -82,9 +85,9 @@ def judge(
     cut_off = law.bundle.cut_off
     if request.agent_id in cut_off.agents or request.role in cut_off.roles:
         return _cut_off(_conclude(hearing, findings, defer_deadline))
-    if overridden is None:
+    if override is None:
         return _conclude(hearing, findings, defer_deadline)
-    return _overridden(hearing, findings, defer_deadline, overridden)
+    return _overridden(hearing, findings, defer_deadline, override)
 
 
 def _refused_at_the_door(request: AgentRequest, law: Law | None) -> Judgement | None:
@@ -115,13 +118,14 @@ _NOT_LIFTED = (ReasonCode.RULE_ERROR, ReasonCode.PARAMETER_INVALID)
 """What no override takes away: nobody knows what a rule that erred, or an amount that is none, would have said."""
 
 
-def _overridden(hearing: Hearing, findings: list[Finding], deadline: TimeUs | None, fact: str) -> Judgement:
+def _overridden(hearing: Hearing, findings: list[Finding], deadline: TimeUs | None, by: Override) -> Judgement:
     lifted = [finding for finding in findings if finding.rule.overridable and finding.code not in _NOT_LIFTED]
     before = _worst(findings)
-    if lifted:
-        hearing.read(fact)
+    if not lifted:
+        return _conclude(hearing, findings, deadline)
+    hearing.rest_on_override(by)
     judgement = _conclude(hearing, [finding for finding in findings if finding not in lifted], deadline)
-    return judgement._replace(lifted=tuple(_reason(finding) for finding in lifted), before=before)
+    return judgement._replace(lifted=tuple(_reason(finding) for finding in lifted), before=before, override=by)
 
 
 def _worst(findings: list[Finding]) -> Verdict:

@@ -34,6 +34,11 @@ class Law:
         self.stage_facts = frozenset(c.fact for stage in bundle.stages for c in stage.earned_by)
         self.stage_rank = {stage.name: rank for rank, stage in enumerate(bundle.stages)}
 
+    def is_last_stage(self, stage: str) -> bool:
+        """Is it the policy's last stage? Empty: no fact carries more than the first."""
+        stages = self.bundle.stages
+        return (stage or stages[0].name) == stages[-1].name
+
     # --- rules
     def rules_for(self, action: str, role: str, now: TimeUs) -> tuple[Rule, ...]:
         """Rules about an action asked for in a role that are in force at a time, in the bundle's order."""

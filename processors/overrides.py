@@ -86,12 +86,10 @@ def withdraw(draft: Draft, intervention: HumanIntervention) -> str | None:
     return None
 
 
-def use(draft: Draft, digest: int) -> None:
+def use(draft: Draft, override: Override) -> None:
     """Notes that a permit rests on an override: it is used up."""
-    override = pending(draft, digest)
-    if override is not None:
-        _change(draft, override, OverrideStatus.USED)
-        draft.set_fact("overrides.used", str(int(draft.value("overrides.used") or 0) + 1))
+    _change(draft, override, OverrideStatus.USED)
+    draft.set_fact("overrides.used", str(int(draft.value("overrides.used") or 0) + 1))
 
 
 def pass_time(draft: Draft) -> None:

@@ -56,9 +56,8 @@ def _judge(draft: Draft, request: AgentRequest, first_heard_at: int, deadline: i
     if spent is not None:
         return spent
     override = overrides.pending(draft, _digest(draft, request)) if draft.get("overrides") else None
-    fact = f"override.{request.action}" if override else None
     situation = Situation(draft.facts, draft.get("attempts"), draft.now, draft.law)
-    judgement = judge(request, situation, first_heard_at, deadline, fact)
+    judgement = judge(request, situation, first_heard_at, deadline, override)
     return _within_bounds(draft, request, judgement, is_waiting=deadline is not None)
 
 
@@ -218,8 +217,8 @@ def cancel(draft: Draft, deferral: Deferral) -> None:
 def _conclude(draft: Draft, request: AgentRequest, judgement: Judgement, deferral: Deferral | None) -> None:
     terms = _terms_of(deferral) if deferral else None
     if judgement.verdict is Verdict.PERMIT:
-        if judgement.lifted:
-            overrides.use(draft, _digest(draft, request))
+        if judgement.override is not None:
+            overrides.use(draft, judgement.override)
         permit(draft, request, judgement, terms)
         return
     answer(draft, request, judgement, terms)
