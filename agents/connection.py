@@ -10,7 +10,7 @@ What is promised, and the fault that each survives:
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -28,12 +28,11 @@ from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.records import AgentOutcome, AgentRequest, Decision, Directive
 
-_PRODUCER: dict[str, str | int | bool] = {
+_PRODUCER: dict[str, str | int | bool] = {"linger.ms": 0, "delivery.timeout.ms": 30_000}
+_PROMISED: dict[str, str | int | bool] = {
     "enable.idempotence": True,
     "acks": "all",
     "partitioner": "murmur2_random",
-    "linger.ms": 0,
-    "delivery.timeout.ms": 30_000,
 }
 _LATE_ANSWERS_S = 10.0
 _CLOSE_WAITS_S = 1.0
@@ -42,6 +41,11 @@ _POLL_S = 0.1
 _US_PER_MS = 1000
 
 Taker = Callable[[Decision | Directive], None]
+
+
+def producer_config(kafka: Mapping[str, str | int]) -> dict[str, str | int | bool]:
+    """The producer's configuration. An agent's own may change how long it waits, not what Mandate relies on."""
+    return {**_PRODUCER, **kafka, **_PROMISED}
 
 
 class Connection:
@@ -165,7 +169,7 @@ class Connection:
     def _connect(self) -> None:
         kafka = dict(self._config.kafka)
         # First, because an idempotent producer needs half a second for its id; the rest goes on meanwhile.
-        self._producer = Producer({**_PRODUCER, **kafka}, logger=log)
+        self._producer = Producer(producer_config(kafka), logger=log)
         self.codec: Codec = connect_registry(self._config.registry)
         self._revocations = RevocationTail(kafka, self.codec)
         self.verifier = GrantVerifier(

@@ -125,9 +125,10 @@ class RevocationFeed:
                 del self._void[key]
 
 
-def partition_of(key: str, partitions: int) -> int:
+def partition_of(key: str | bytes, partitions: int) -> int:
     """Partition of a key as Kafka's Java clients choose it (and librdkafka's `murmur2_random`)."""
-    return (_murmur2(key.encode("utf-8")) & 0x7FFFFFFF) % partitions
+    data = key.encode("utf-8") if isinstance(key, str) else key
+    return (_murmur2(data) & 0x7FFFFFFF) % partitions
 
 
 def _murmur2(data: bytes) -> int:
