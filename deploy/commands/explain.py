@@ -14,12 +14,12 @@ from deploy.evidence import Export, ExportError, Recorded, Source, Topics
 from deploy.keys import approvers_path, load_private_key
 from deploy.settings import Settings
 from processors.authority import Court, Signer, public_jwk
-from processors.explaining import explain
-from processors.explanation import as_json
+from processors.explain.decision import explain
+from processors.explain.notes import as_json
+from processors.explain.refold import Comparison, Refold, compare
+from processors.explain.text import as_text
 from processors.offline import MemoryRows
 from processors.partition import Partition
-from processors.refold import Comparison, Refold, compare
-from processors.telling import as_text
 from schemas.codec import encode
 from schemas.jsonio import iso
 from schemas.records import Decision, PolicyActivation

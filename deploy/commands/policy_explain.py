@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from deploy.commands.decide import DEFAULT_BUNDLE
+from processors.explain.action import UnknownNameError, explain
 from processors.policy import PolicyError, load_bundle
-from processors.policy_words import UnknownNameError, explain
 from schemas.records import Channel
 
 BAD_INPUT = 2

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deploy.commands.decide import DEFAULT_BUNDLE, OFFLINE_KEY
 from processors.authority import Court
 from processors.policy import PolicyError, load_bundle
-from processors.scenario import Result
-from processors.scenario import run as run_scenario
 from processors.scenarios.document import load_directory
+from processors.scenarios.runner import Result
+from processors.scenarios.runner import run as run_scenario
 
 FAILED, BAD_INPUT = 1, 2
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
+from processors.explain.requirement import one_of
 from processors.lint.finding import Finding
 from processors.lint.formulas import outcomes
 from processors.lint.states import Demand, Pair, State, demands, domain, is_about, pairs
 from processors.policy import Bundle, Condition, Rule
 from processors.policy.cel import compile_condition
-from processors.requirement import one_of
 
 
 def moot_rules(bundle: Bundle, today: date) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import get_args
 
+from processors.explain.requirement import one_of
 from processors.facts import FACTS, kind_of
 from processors.lint.finding import Finding
 from processors.lint.states import closed_values
@@ -22,7 +23,6 @@ from processors.policy import (
 from processors.policy.cel import compile_condition
 from processors.policy.cel_tree import Node
 from processors.policy.places import Steps
-from processors.requirement import one_of
 from schemas.records import Channel
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import product
 from typing import NamedTuple
 
+from processors.explain.requirement import one_of
 from processors.facts import kind_of
 from processors.judge import SYSTEM_ROLE
 from processors.policy import (
@@ -21,7 +22,6 @@ from processors.policy import (
     ObligationMet,
     Rule,
 )
-from processors.requirement import one_of
 
 OTHER = "(something else)"
 """Stands for every value that the bundle does not mention."""

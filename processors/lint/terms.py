@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
+from processors.explain.requirement import one_of
 from processors.lint.finding import Finding
 from processors.lint.formulas import mentions, outcomes
 from processors.lint.states import Pair, State, demands, domain, is_about, pairs
 from processors.policy import Bundle, Condition, FactIn, IntentConfirmed, Jurisdiction, Rule
 from processors.policy.cel import BY_FACT, compile_condition
-from processors.requirement import one_of
 from schemas.records import ReasonCode, Verdict
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

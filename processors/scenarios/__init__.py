@@ -2,5 +2,5 @@
 
 `source` reads YAML with its lines, `document` is its shape, `tale` keeps the journal of one scenario, `steps` are the
 words of given and when, `expectations` those of then, `proofs` what is checked unasked, `telling` how a failure reads.
-`processors/scenario.py` puts them together.
+`runner` puts them together.
 """

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from processors.authority import override_text, public_jwk
-from processors.explaining import explain
-from processors.explanation import Explanation, FactNote, as_json, from_json
+from processors.explain.decision import explain
+from processors.explain.notes import Explanation, FactNote, as_json, from_json
+from processors.explain.refold import Refold, compare
+from processors.explain.text import as_text
 from processors.policy import Person
-from processors.refold import Refold, compare
-from processors.telling import as_text
 from schemas.codec import encode
 from schemas.records import (
     Decision,

@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 
 from processors.checks import CHECKS, FACT_CHECKS
+from processors.explain.action import UnknownNameError, explain
+from processors.explain.requirement import requirement
 from processors.policy import Bundle, Check, Rule, load_bundle
 from processors.policy.cel import VARIABLES
-from processors.policy_words import UnknownNameError, explain
-from processors.requirement import requirement
 from schemas.records import Channel
 
 SMALL = load_bundle(Path(__file__).parent / "bundles" / "small")

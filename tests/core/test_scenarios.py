@@ -14,10 +14,10 @@ from deploy.cli import app
 from deploy.commands.decide import DEFAULT_BUNDLE
 from deploy.commands.policy_test import offline_court
 from processors.policy import load_bundle
-from processors.scenario import Result, run
 from processors.scenarios import answers, expectations, proofs, words
 from processors.scenarios.document import NOON, Group, Scenario, load_directory
 from processors.scenarios.moments import moment
+from processors.scenarios.runner import Result, run
 from processors.scenarios.steps import SPECIAL, Teller
 from processors.scenarios.tale import Tale, merge
 from schemas.records import Verdict

@@ -19,8 +19,8 @@ from msgspec import structs
 from processors import checks, grants, partition, requests, signals
 from processors.draft import Draft
 from processors.law import compile_law
-from processors.scenario import run as run_scenario
 from processors.scenarios.document import load_file
+from processors.scenarios.runner import run as run_scenario
 from tests.core.simulation import __main__ as soak
 from tests.core.simulation.moves import NOW, Move, draw
 from tests.core.simulation.shrink import SCENES, Plan, plan_of, play, shrink

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from deploy.commands.explain import BAD_INPUT, DIFFERENT, run
 from deploy.settings import Settings, load_settings
-from processors.explanation import from_json
+from processors.explain.notes import from_json
 from schemas.jsonio import to_json
 from schemas.records import Decision, Record, Verdict
 from tests.core.story import KEY, Story

@@ -20,8 +20,8 @@ from deploy.commands.policy_test import offline_court
 from processors import timing
 from processors.draft import Output
 from processors.law import Law, compile_law
-from processors.scenario import _begin, _play_part
 from processors.scenarios.document import Scenario, load_directory
+from processors.scenarios.runner import _begin, _play_part
 from processors.scenarios.steps import Teller
 from tests.core import decision_table, test_checks, test_conditions, test_invariants
 from tests.core.decision_table import ASKS, BUNDLE, CASES, MODES, ROLES, STAGES, Ask, Cell

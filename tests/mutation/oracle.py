@@ -13,8 +13,8 @@ from deploy.commands.policy_test import offline_court
 from processors.draft import Output
 from processors.offline import MemoryRows
 from processors.partition import Partition
-from processors.scenario import _begin, _play
 from processors.scenarios.document import load_directory
+from processors.scenarios.runner import _begin, _play
 from schemas.records import Decision, JournalEntry, Revocation, RevocationScope, Verdict
 from tests.core.decision_table import BUNDLE
 from tests.core.simulation.moves import draw

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from textwrap import wrap
 
-from processors.explanation import (
+from processors.explain.notes import (
     CriterionNote,
     Explanation,
     FactNote,
@@ -15,7 +15,7 @@ from processors.explanation import (
     Words,
     told,
 )
-from processors.refold import Comparison
+from processors.explain.refold import Comparison
 
 WIDTH = 110
 Seen = set[tuple[str, int]]

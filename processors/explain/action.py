@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from textwrap import fill
 
+from processors.explain.requirement import one_of, requirement, span
 from processors.policy import Bundle, Rule
-from processors.requirement import one_of, requirement, span
 from schemas.records import Channel, CriterionName, DeferEnd, Verdict
 
 WIDTH = 110

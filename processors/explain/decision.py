@@ -5,7 +5,7 @@ What the journal at hand does not give is said so and taken from the decision it
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from processors.explanation import (
+from processors.explain.notes import (
     AnswerNote,
     Calendar,
     CriterionNote,
@@ -18,10 +18,10 @@ from processors.explanation import (
     ReasonNote,
     Words,
 )
+from processors.explain.refold import Comparison, Refold, claims_of, describe, evidence_of, shortcomings
+from processors.explain.remedies import Remedy, Scene, remedy
 from processors.law import Law, compile_law
 from processors.policy import PolicyError, Rule
-from processors.refold import Comparison, Refold, claims_of, describe, evidence_of, shortcomings
-from processors.remedies import Remedy, Scene, remedy
 from schemas.records import (
     Decision,
     FactRef,

@@ -1,15 +1,15 @@
 """What would make a failed rule hold: what its check demands, and what stood in the way at the time.
 
-Nothing here knows a rule by its id. What a check demands is worded in `processors.requirement`; here stands what only
+Nothing here knows a rule by its id. What a check demands is worded in `requirement`; here stands what only
 the request and the lead's state can add: who holds the floor, which case suspends, what was tried before.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from processors.explain.requirement import requirement, span
 from processors.facts import scoped
 from processors.policy import Bundle, FactCondition, IntentConfirmed, Rule, WithinAuthority
-from processors.requirement import requirement, span
 from schemas.records import AgentRequest, Decision, FactRef, LeadState, PermissionStatus, TimeUs
 
 

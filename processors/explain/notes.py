@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from processors.refold import Comparison
+from processors.explain.refold import Comparison
 from processors.timing import zone
 from schemas.jsonio import iso
 from schemas.records import TimeUs
