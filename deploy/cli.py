@@ -12,6 +12,7 @@ from deploy.cli_dead_letters import dead_letters
 from deploy.cli_intervene import intervene
 from deploy.cli_run import CODES, intake, sink, worker
 from deploy.cli_shared import EXIT_CODES, LOOK, RUN, TRY, call, epilog, loaded
+from deploy.cli_topics import topics
 
 INTERRUPTED = 130
 
@@ -30,6 +31,7 @@ policy = typer.Typer(help="Test a policy bundle, put it into force.", no_args_is
 app.add_typer(sink, name="sink", rich_help_panel="Run the parts")
 app.add_typer(policy, name="policy", rich_help_panel="Run the parts")
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=LOOK)
+app.add_typer(topics, name="topics", rich_help_panel=LOOK)
 
 Form = Literal["table", "json", "csv"]
 
@@ -77,18 +79,6 @@ def status() -> None:
 def settings() -> None:
     """List every setting with its value in force and its meaning; secrets are starred."""
     call("deploy.commands.settings", settings=loaded())
-
-
-@app.command(
-    rich_help_panel=LOOK,
-    epilog=epilog("mandate topics", "mandate topics --json | jq", "mandate topics --create"),
-)
-def topics(
-    create: Annotated[bool, typer.Option("--create", help="Create missing topics and register the schemas.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The catalogue as JSON.")] = False,
-) -> None:
-    """Print the dataflow and every topic: key, schema, partitions, retention, who writes it, who reads it."""
-    call("deploy.commands.topics", settings=loaded(), create=create, as_json=as_json)
 
 
 @app.command(

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
+from deploy.acls import Acl, touches
 from deploy.errors import OperatorError
 from deploy.schema_registry import SchemaRegistry
 from deploy.settings import Settings
@@ -17,6 +29,7 @@ from schemas.codec import schema_json
 TIMEOUT_S = 30.0
 KEEP_FOREVER = "-1"
 CALLS_AT_ONCE = 8
+_ANY: Any = None  # what the client takes for "any name"; its stub does not
 
 
 class ClusterError(OperatorError):
@@ -51,6 +64,63 @@ def register_schemas(settings: Settings, catalogue: Mapping[str, Topic] = TOPICS
         ids = {str(topic.value_schema): registry.register(subject, _schema(topic)) for subject, topic in named.items()}
         list(pool.map(lambda s: _keep_compatible(registry, s, named[s]), named))
     return ids
+
+
+def ensure_acls(settings: Settings, wanted: Sequence[Acl]) -> tuple[list[Acl], list[Acl]]:
+    """Make the permissions that are missing; returns those made, and those that others have beside the wanted ones.
+
+    What is beside them is never removed here: somebody may live by it. Idempotent.
+    """
+    admin = AdminClient({**settings.client_config(), "log_level": 0})
+    everything = AclBindingFilter(
+        ResourceType.ANY, _ANY, ResourcePatternType.ANY, _ANY, _ANY, AclOperation.ANY, AclPermissionType.ALLOW
+    )
+    try:
+        bindings = admin.describe_acls(everything, request_timeout=TIMEOUT_S).result()
+        held = {_acl(binding) for binding in bindings if binding.restype in _RESOURCES.values()}
+        made = [acl for acl in wanted if acl not in held]
+        if made:
+            for future in admin.create_acls([_binding(acl) for acl in made], request_timeout=TIMEOUT_S).values():
+                future.result()
+    except KafkaException as error:
+        raise _no_acls(error) from error
+    return made, sorted(acl for acl in held - set(wanted) if touches(acl))
+
+
+_RESOURCES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
+_OPERATIONS = {
+    "Read": AclOperation.READ,
+    "Write": AclOperation.WRITE,
+    "Create": AclOperation.CREATE,
+    "Describe": AclOperation.DESCRIBE,
+    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
+}
+
+
+def _binding(acl: Acl) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if acl.prefix else ResourcePatternType.LITERAL
+    resource, operation = _RESOURCES[acl.resource], _OPERATIONS[acl.operation]
+    return AclBinding(resource, acl.name, pattern, acl.principal, "*", operation, AclPermissionType.ALLOW)
+
+
+def _acl(binding: AclBinding) -> Acl:
+    operation = AclOperation(binding.operation)
+    names = {known: name for name, known in _OPERATIONS.items()}
+    prefix = binding.resource_pattern_type == ResourcePatternType.PREFIXED
+    kind: Literal["topic", "group"] = "topic" if binding.restype == ResourceType.TOPIC else "group"
+    called = names.get(operation) or operation.name.title().replace("_", "")
+    return Acl(str(binding.principal), kind, str(binding.name), called, prefix)
+
+
+def _no_acls(error: KafkaException) -> ClusterError:
+    reason = error.args[0]
+    advice = {
+        KafkaError.SECURITY_DISABLED: "Set authorizer.class.name=org.apache.kafka.metadata.authorizer."
+        "StandardAuthorizer on brokers and controllers.",
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED: "Log in as a super user of the brokers, or as one who may alter the"
+        " cluster.",
+    }.get(reason.code(), "Check MANDATE_KAFKA_BOOTSTRAP and the security settings.")
+    return ClusterError(f"The cluster's ACLs can't be read or made ({reason.str()}).", advice)
 
 
 def _incompatible(registry: SchemaRegistry, subject: str, topic: Topic) -> ClusterError | None:

@@ -1,17 +1,24 @@
-"""Writes `docs/topics.md`, `reason-codes.md` and `facts.md`: `python -m streams.docs`. A test fails when they drift."""
+"""Writes `docs/topics.md`, `reason-codes.md`, `facts.md` and a table of `security.md`: `python -m streams.docs`.
+
+A test fails when they drift.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deploy.acls import SETUP, Acl, Principals, acls, stages
 from processors.facts import FACTS, scoped
 from schemas.avro_files import definition
-from schemas.catalogue import DAY_MS, TOPICS, Topic
+from schemas.catalogue import AGENT, DAY_MS, TOPICS, Topic
 from schemas.records import DeadLetterCode, ReasonCode
 from streams.code_texts import DEAD_LETTERS, REASONS, CodeText
 from streams.figure import figure
 
 WRITTEN_BY = "<!-- Written by `python -m streams.docs`: do not edit. -->\n"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PERMISSIONS_BEGIN = "<!-- Written by `python -m streams.docs` from here: do not edit. -->\n"
+PERMISSIONS_END = "<!-- to here -->\n"
 Rows = Iterable[tuple[str, ...]]
 
 
@@ -98,6 +105,31 @@ def facts() -> str:
     )
 
 
+def security() -> str:
+    """Text of docs/security.md: its own, with the table of permissions put in."""
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition(PERMISSIONS_BEGIN)
+    _, end, after = rest.partition(PERMISSIONS_END)
+    if not begin or not end:
+        raise ValueError("docs/security.md has lost the marks of its table")
+    parts = [*stages(), AGENT, SETUP]
+    given = acls(Principals({part: part for part in parts}, (AGENT,)))
+    rows = [(part, *_permissions([acl for acl in given if acl.principal == part])) for part in parts]
+    return f"{before}{begin}\n{_table(('part', 'writes', 'reads', 'groups'), rows)}\n{end}{after}"
+
+
+def _permissions(given: list[Acl]) -> tuple[str, str, str]:
+    def names(resource: str, operation: str) -> list[str]:
+        found = [acl for acl in given if (acl.resource, acl.operation) == (resource, operation)]
+        return [f"`{acl.name}{'*' if acl.prefix else ''}`" for acl in found]
+
+    if names("topic", "Create"):
+        return "nothing; creates every topic", "nothing; describes every topic", ""
+    named = [f"({name})" for name in names("group", "Describe")]
+    cells = (names("topic", "Write"), names("topic", "Read"), names("group", "Read") + named)
+    return tuple(", ".join(cell) for cell in cells)  # type: ignore[return-value]
+
+
 def _is_scoped(name: str) -> bool:
     return scoped(name, None) != name
 
@@ -137,9 +169,9 @@ def _anchor(name: str) -> str:
     return name.replace(".", "")
 
 
-FILES = {"topics.md": topics, "reason-codes.md": reason_codes, "facts.md": facts}
+FILES = {"topics.md": topics, "reason-codes.md": reason_codes, "facts.md": facts, "security.md": security}
 """Files of docs/ and what writes them."""
 
 if __name__ == "__main__":
     for name, text in FILES.items():
-        (Path(__file__).resolve().parent.parent / "docs" / name).write_text(text(), encoding="utf-8")
+        (DOCS / name).write_text(text(), encoding="utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from schemas.catalogue import TOPICS, Topic
+from schemas.catalogue import EVENT_INPUTS, GROUPS, TOPICS, Group, Topic
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +67,27 @@ HUMAN = Stage(
 )
 OPERATOR = Stage(
     name="operator",
-    doc="Who activates policy and sees to dead letters.",
-    reads=("dead.letters",),
-    writes=("policy.activations",),
+    doc="Who activates policy, intervenes, and sends dead letters again to the inputs that they came from.",
+    reads=("dead.letters", "policy.activations"),
+    writes=EVENT_INPUTS,
+    external=True,
+)
+AUDITOR = Stage(
+    name="auditor",
+    doc="Who asks what was decided, why, and whether the lake is whole; writes nothing.",
+    reads=(
+        "policy.activations",
+        "execution.journal",
+        "permission.decisions",
+        "permission.revocations",
+        "agent.directives",
+        "execution.transitions",
+        "execution.state",
+        "escalation.cases",
+        "crm.results",
+        "audit.checkpoints",
+        "dead.letters",
+    ),
     external=True,
 )
 INTAKE = Stage(
@@ -152,7 +170,7 @@ DATA_TEAM = Stage(
 )
 
 STAGES: tuple[Stage, ...] = (
-    PLATFORM, AGENT, HUMAN, OPERATOR, INTAKE, CONTROL, CRM_SINK, AUDIT_SINK, DATA_TEAM,
+    PLATFORM, AGENT, HUMAN, OPERATOR, INTAKE, CONTROL, CRM_SINK, AUDIT_SINK, DATA_TEAM, AUDITOR,
 )  # fmt: skip
 """Every stage, in the order of the flow."""
 
@@ -164,12 +182,15 @@ OUTPUTS: tuple[str, ...] = tuple(
 """What comes out at the end, for people who look."""
 
 
-def check(stages: Sequence[Stage] = STAGES, topics: Mapping[str, Topic] = TOPICS) -> list[str]:
+def check(
+    stages: Sequence[Stage] = STAGES, topics: Mapping[str, Topic] = TOPICS, groups: Sequence[Group] = GROUPS
+) -> list[str]:
     """What is wrong with the wiring, one sentence each; empty when stages and catalogue agree.
 
     Refused: two stages or tables of one name, a topic that nobody writes or nobody reads, a writer or reader that
     the catalogue does not name (so also a second writer where it names one), one that it names and that is not there,
-    a topic outside the catalogue, a changelog that others touch or that is not compacted per partition.
+    a topic outside the catalogue, a changelog that others touch or that is not compacted per partition, a consumer
+    group whose one member is not the stage that it belongs to, a group of nobody.
     """
     found = _doubles([stage.name for stage in stages], "stage")
     found += _doubles([stage.table.name for stage in stages if stage.table], "table")
@@ -189,6 +210,20 @@ def check(stages: Sequence[Stage] = STAGES, topics: Mapping[str, Topic] = TOPICS
         readers = {stage.name for stage in stages if topic.name in stage.reads}
         found += _ends(topic.name, "writes", "writer", writers, set(topic.writers))
         found += _ends(topic.name, "reads", "reader", readers, set(topic.readers))
+    return found + _groups(stages, groups)
+
+
+def _groups(stages: Sequence[Stage], groups: Sequence[Group]) -> list[str]:
+    names = {stage.name for stage in stages}
+    members = {group.name: set(group.members) for group in groups}
+    found = _doubles([group.name for group in groups], "group")
+    for stage in stages:
+        if stage.group is not None and members.get(stage.group) != {stage.name}:
+            found.append(f"the catalogue does not give group {stage.group} to {stage.name} alone")
+    for group in groups:
+        parties = {*group.members, *group.users}
+        found += [] if parties else [f"group {group.name}: nobody uses it"]
+        found += [f"group {group.name}: there is no stage {name}" for name in sorted(parties - names)]
     return found
 
 

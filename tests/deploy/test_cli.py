@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = (
-    "up", "down", "status", "settings", "demo", "topics", "perceive", "decide", "worker", "intake",
+    "up", "down", "status", "settings", "demo", "topics", "topics acls", "perceive", "decide", "worker", "intake",
     "sink crm", "sink audit", "tail", "explain", "intervene",
     "dead-letters list", "dead-letters show", "dead-letters replay",
     "policy activate", "policy lint", "policy explain", "policy schema",
