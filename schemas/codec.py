@@ -18,6 +18,7 @@ import msgspec
 from schemas import records
 from schemas.avro_files import self_contained
 from schemas.catalogue import TOPICS
+from schemas.foreign import ForeignSchemaError, writer_of
 from schemas.records import EntryKind, Record
 
 R = TypeVar("R", bound=Record)
@@ -64,14 +65,6 @@ def schema_json(name: str) -> str:
 @cache
 def _parsed(name: str) -> Any:
     return fastavro.parse_schema(self_contained(name, logical_types=False))
-
-
-def _without_logical_types(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_without_logical_types(branch) for branch in node]
-    if isinstance(node, dict):
-        return {k: _without_logical_types(v) for k, v in node.items() if k != "logicalType"}
-    return node
 
 
 def _plain(value: Record) -> dict[str, Any]:
@@ -161,19 +154,20 @@ class Codec:
         key = (number, record.__name__)
         if key not in self._writers:
             self._writers[key] = self._writer(number, record)
-        return decode(record, data[_PREFIX.size :], self._writers[key])
+        writer = self._writers[key]
+        if isinstance(writer, str):
+            raise CodecError(records.DeadLetterCode.WRONG_SCHEMA, f"schema id {number} {writer}")
+        return decode(record, data[_PREFIX.size :], writer)
 
     def _writer(self, number: int, record: type[Record]) -> Any:
+        """The schema to read with; text says why it can't be used: an id's schema never changes, so that is kept."""
         try:
             text = self._fetch(number)
         except KeyError as error:
             raise CodecError(
                 records.DeadLetterCode.UNKNOWN_SCHEMA, f"schema id {number} is not in the registry"
             ) from error
-        schema = json.loads(text)
-        written = schema.get("name") if isinstance(schema, dict) else None
-        if written not in (record.__name__, f"mandate.{record.__name__}"):
-            raise CodecError(
-                records.DeadLetterCode.WRONG_SCHEMA, f"schema id {number} is {written}, not mandate.{record.__name__}"
-            )
-        return fastavro.parse_schema(_without_logical_types(schema))
+        try:
+            return writer_of(text, record.__name__)
+        except ForeignSchemaError as error:
+            return str(error)

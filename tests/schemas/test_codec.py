@@ -137,6 +137,72 @@ def test_a_schema_is_fetched_once_however_many_records_bear_its_id():
     assert asked == [4711]
 
 
+def _reading(**first_field: object) -> str:
+    """The schema of ClockReading with one more field before its own."""
+    schema = json.loads(schema_json("ClockReading"))
+    schema["fields"].insert(0, {"name": "more", **first_field})
+    return json.dumps(schema)
+
+
+_NODE = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+_NOTHING = {"type": "record", "name": "Nothing", "fields": []}
+_PAIR = {"type": "record", "name": "Pair", "fields": [{"name": "a", "type": "int"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('syntax = "proto3"; message ClockReading {}', "no Avro schema"),
+        ("[" * 100_000, "no Avro schema"),
+        ('["null", "string"]', "is 'None'"),
+        ('{"type": "record", "name": "mandate.ClockReading", "fields": [{"name": "at", "type": "when"}]}', "no Avro"),
+        ('{"type": "record", "name": "mandate.ClockReading"}', "takes no bytes"),
+        (_reading(type=_NODE), "nests mandate.Node in itself"),
+        (_reading(type="null"), "takes no bytes"),
+        (_reading(type={"type": "array", "items": "null"}), "takes no bytes"),
+        (_reading(type={"type": "array", "items": _NOTHING}), "takes no bytes"),
+        (_reading(type={"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}), "takes no bytes"),
+        (_reading(type="string", doc="x" * 300_000), "characters"),
+    ],
+)
+def test_a_schema_that_would_break_its_reader_is_refused_each_time_and_fetched_once(text: str, why: str) -> None:
+    asked: list[int] = []
+
+    def fetch(number: int) -> str:
+        asked.append(number)
+        return text
+
+    reader = Codec(IDS, fetch)
+    # Read by the schemas above, these bytes nest 900,000 deep, or are a list of 2**40 items.
+    for body in (b"\x02" * 900_000, b"\x80\x80\x80\x80\x80\x40"):
+        with pytest.raises(CodecError, match=why) as caught:
+            reader.decode(records.ClockReading, _prefix(4711) + body)
+        assert caught.value.code is DeadLetterCode.WRONG_SCHEMA
+    assert asked == [4711]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@given(data=st.data())
+def test_records_of_the_contract_are_read_by_the_schema_that_the_registry_has(name, data):
+    value = data.draw(values.record(name))
+    reader = Codec(IDS, lambda _: schema_json(name))
+    assert reader.decode(type(value), _prefix(4711) + codec.encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"type": ["null", _PAIR]},
+        {"type": {"type": "map", "values": "null"}},
+        {"type": {"type": "array", "items": {"type": "enum", "name": "E", "symbols": ["A"]}}},
+        {"type": {"type": "fixed", "name": "F", "size": 1}},
+    ],
+)
+def test_a_schema_with_a_field_of_its_own_is_read(more: dict[str, object]) -> None:
+    reader = Codec(IDS, lambda _: _reading(**more))
+    assert reader.decode(records.ClockReading, _prefix(4711) + b"\x00\x02").at == 1
+
+
 @pytest.mark.parametrize(
     ("value", "place"),
     [
