@@ -201,7 +201,9 @@ class Consumer(driver.Consumer):
         self.epoch += 1
         self._position = {}
         await self.reader.settle()
-        await self.commit()
+        # Not `commit`, which takes one under way for its own: that one may be of before the last batches.
+        await self.maybe_wait_for_commit_to_finish()
+        await self.force_commit()
         self._acknowledged.clear()
         self._committed.clear()
 

@@ -1,0 +1,403 @@
+"""What is committed, and what never is: the sequences in which Faust's own consumer loses entries, driven one by one.
+
+Control with its lanes, the transport's consumer and Faust's commit and revoke are the real ones. Behind them stand a
+broker and a changelog that acknowledge when the test says so.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from confluent_kafka import Message
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from faust.transport.consumer import Consumer as FaustConsumer
+from faust.types import TP
+
+from deploy.settings import Settings
+from processors.authority import Court
+from processors.offline import MemoryRows
+from processors.partition import Partition
+from streams import EXIT_BROKEN, Broken
+from streams.app import ControlApp
+from streams.clock import SystemClock
+from streams.control import JOURNAL, Control
+from streams.recovery import TableManager
+from streams.tables import ExecutionTable
+from streams.ticks import tick_entry
+from streams.transport.consumer import Batch, Consumer
+from streams.transport.outbox import Deliveries, Outbox
+from tests.topology.admitting import CODEC
+
+ROOT = Path(__file__).parents[2]
+PLACE = TP(JOURNAL, 0)
+FIRST = 2585
+DELIVERED = cast(Message, SimpleNamespace(offset=lambda: 1))
+
+
+class Broker:
+    """The thread behind Faust's consumer: which offsets were committed. `answer` may wait, or refuse with False."""
+
+    def __init__(self) -> None:
+        self.committed: list[int] = []
+        self.answer: Callable[[], Awaitable[bool]] = self._take
+
+    def assignment(self) -> set[TP]:
+        return {PLACE}
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        taken = await self.answer()
+        if taken:
+            self.committed.append(offsets[PLACE])
+        return taken
+
+    async def _take(self) -> bool:
+        return True
+
+
+class Sent:
+    """An outbox whose records are delivered when the test says so, in any order."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deliveries] = []
+
+    def open(self) -> Deliveries:
+        return Deliveries(asyncio.get_running_loop(), Deliveries.wake)
+
+    def send(self, group: Deliveries, topic: str, value: bytes | None, **_: Any) -> None:
+        group.hand(1)
+        self.waiting.append(group)
+
+    def deliver(self) -> None:
+        """The broker acknowledges everything that was sent so far."""
+        waiting, self.waiting = self.waiting, []
+        for group in waiting:
+            group.report(None, DELIVERED)
+
+
+class Table:
+    """A changelog that takes rows when the test says so; a last applied entry in it already."""
+
+    def __init__(self) -> None:
+        self.writable = asyncio.Event()
+        self.written: list[int] = []
+        self.memory = MemoryRows()
+        before = Partition(0, self.memory, COURT)
+        before.skip(FIRST - 1)
+        self.memory.rows.update(before.take_writes())
+
+    def rows(self, partition: int) -> MemoryRows:
+        return self.memory
+
+    async def write(self, outbox: Outbox, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        await self.writable.wait()
+        self.memory.rows.update(rows)
+        self.written.append(partition)
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"a key of these tests, no secret!")
+COURT = Court.from_keys(KEY, [KEY.public_key()])
+
+
+class Engine:
+    """One worker's control, consumer and commit, on a broker and a changelog of the test's own."""
+
+    def __init__(self) -> None:
+        self.app = ControlApp("t", broker="aiokafka://127.0.0.1:1", store="memory://", TableManager=TableManager)
+        self.consumer = cast(Consumer, self.app.consumer)
+        self.broker, self.sent, self.table = Broker(), Sent(), Table()
+        self.consumer._thread = cast(Any, self.broker)
+        self.control = Control(
+            cast(ExecutionTable, self.table),
+            CODEC,
+            SystemClock(),
+            lambda number, rows: Partition(number, rows, COURT),
+            lambda number, offset: self.consumer.acknowledge(TP(JOURNAL, number), offset),
+        )
+        self.control.outbox = cast(Outbox, self.sent)
+        self.consumer.reader = self.control
+
+    async def take(self, *offsets: int) -> None:
+        """Entries are judged. Faust, for its part, is told that all but the first are done with."""
+        self.control.take(Batch(0, entries(*offsets), self.consumer.epoch))
+        self.consumer._acked[PLACE] = list(offsets[1:])
+        await settle()
+
+    async def revoke(self) -> None:
+        """A rebalance takes the partition, by Faust's own path."""
+        await self.consumer.on_partitions_revoked({PLACE})
+
+
+def entries(*offsets: int) -> list[ConsumerRecord]:
+    """Ticks at these offsets: each gives one output and one row."""
+    values = [CODEC.encode(tick_entry(0, offset * 1000)) for offset in offsets]
+    return [
+        ConsumerRecord(JOURNAL, 0, offset, offset, 0, None, value, None, 0, 0, ())
+        for offset, value in zip(offsets, values, strict=True)
+    ]
+
+
+async def settle() -> None:
+    """Gives every task its turn, longer than a landing gathers."""
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+
+
+def engine(drive: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
+    """Runs a test on an engine that owns the partition."""
+
+    async def run() -> None:
+        made = Engine()
+        assert await made.control.open([0]) == {0: FIRST}
+        await asyncio.wait_for(drive(made), 20)
+
+    asyncio.run(run())
+
+
+# --- a head in flight
+
+
+@pytest.mark.parametrize("committed", [FIRST, None])
+def test_nothing_is_committed_past_an_entry_whose_outputs_are_in_flight(committed: int | None) -> None:
+    async def drive(engine: Engine) -> None:
+        engine.consumer._committed_offset[PLACE] = committed
+        engine.table.writable.set()
+        await engine.take(*range(FIRST, FIRST + 5))
+        # What this test is about: of the same facts Faust concludes that everything is done with.
+        assert FaustConsumer._new_offset(engine.consumer, PLACE) == FIRST + 5
+        assert await engine.consumer.commit() is False
+        assert engine.broker.committed == []
+        engine.sent.deliver()
+        await settle()
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 5]
+
+    engine(drive)
+
+
+def test_nothing_is_committed_while_the_rows_of_delivered_outputs_are_not_on_the_changelog() -> None:
+    async def drive(engine: Engine) -> None:
+        await engine.take(FIRST)
+        engine.sent.deliver()
+        await settle()
+        assert await engine.consumer.commit() is False
+        assert engine.table.written == []
+        engine.table.writable.set()
+        await settle()
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 1]
+
+    engine(drive)
+
+
+def test_later_entries_whose_outputs_are_delivered_do_not_carry_an_earlier_one_with_them() -> None:
+    async def drive(engine: Engine) -> None:
+        engine.table.writable.set()
+        await engine.take(FIRST)
+        head, engine.sent.waiting = engine.sent.waiting, []
+        await engine.take(FIRST + 1, FIRST + 2)
+        engine.sent.deliver()
+        await settle()
+        assert await engine.consumer.commit() is False
+        engine.sent.waiting = head
+        engine.sent.deliver()
+        await settle()
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 3]
+
+    engine(drive)
+
+
+# --- a revoke
+
+
+def test_a_revoke_waits_for_what_is_in_hand_and_commits_it() -> None:
+    async def drive(engine: Engine) -> None:
+        await engine.take(FIRST, FIRST + 1)
+        revoking = asyncio.create_task(engine.revoke())
+        await settle()
+        assert not revoking.done()
+        assert engine.broker.committed == []
+        engine.sent.deliver()
+        engine.table.writable.set()
+        await revoking
+        assert engine.broker.committed == [FIRST + 2]
+
+    engine(drive)
+
+
+def test_a_revoke_commits_what_was_acknowledged_and_not_yet_committed() -> None:
+    async def drive(engine: Engine) -> None:
+        engine.table.writable.set()
+        await engine.take(FIRST)
+        engine.sent.deliver()
+        await settle()
+        await engine.revoke()
+        assert engine.broker.committed == [FIRST + 1]
+
+    engine(drive)
+
+
+def test_a_commit_under_way_does_not_stand_for_the_last_one_of_a_revoke() -> None:
+    async def drive(engine: Engine) -> None:
+        engine.table.writable.set()
+        await engine.take(FIRST)
+        engine.sent.deliver()
+        await settle()
+        slow = asyncio.Event()
+
+        async def answer() -> bool:
+            await slow.wait()
+            return True
+
+        engine.broker.answer = answer
+        under_way = asyncio.create_task(engine.consumer.commit())
+        await engine.take(FIRST + 1)
+        engine.sent.deliver()
+        revoking = asyncio.create_task(engine.revoke())
+        await settle()
+        slow.set()
+        await under_way
+        await revoking
+        assert engine.broker.committed == [FIRST + 1, FIRST + 2]
+
+    engine(drive)
+
+
+def test_entries_that_wait_when_the_partition_is_taken_are_neither_judged_nor_committed() -> None:
+    async def drive(engine: Engine) -> None:
+        engine.table.writable.set()
+        engine.control.take(Batch(0, entries(*range(FIRST, FIRST + 100)), engine.consumer.epoch))
+        while not engine.sent.waiting:
+            await asyncio.sleep(0)
+        judged = len(engine.sent.waiting)
+        asyncio.get_running_loop().call_later(0.05, engine.sent.deliver)
+        await engine.revoke()  # in the middle of the batch
+        assert 0 < judged < 100
+        assert engine.broker.committed == [FIRST + judged]
+        assert await engine.control.open([0]) == {0: FIRST + judged}
+
+    engine(drive)
+
+
+def test_what_an_earlier_assignment_acknowledged_is_not_committed_under_the_next() -> None:
+    async def drive(engine: Engine) -> None:
+        engine.table.writable.set()
+        await engine.take(FIRST)
+        engine.sent.deliver()
+        await settle()
+
+        async def refuse() -> bool:
+            return False
+
+        engine.broker.answer = refuse  # the group has gone on already
+        await engine.revoke()
+        engine.broker.answer = engine.broker._take
+        assert await engine.control.open([0]) == {0: FIRST + 1}
+        assert await engine.consumer.commit() is False
+        assert engine.broker.committed == []
+
+    engine(drive)
+
+
+# --- a commit that fails, a flush that takes its time
+
+
+def test_a_commit_that_the_broker_refused_is_made_again() -> None:
+    async def drive(engine: Engine) -> None:
+        answers = [False, True]
+
+        async def answer() -> bool:
+            return answers.pop(0)
+
+        engine.broker.answer = answer
+        engine.consumer.acknowledge(PLACE, FIRST + 1)
+        assert await engine.consumer.commit() is False
+        assert engine.broker.committed == []
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 1]
+        assert await engine.consumer.commit() is False
+
+    engine(drive)
+
+
+def test_a_commit_waits_until_the_producer_has_delivered_everything() -> None:
+    async def drive(engine: Engine) -> None:
+        delivered = asyncio.Event()
+        engine.app.producer._outbox = cast(Outbox, SimpleNamespace(flush=delivered.wait))
+        engine.consumer.acknowledge(PLACE, FIRST + 1)
+        committing = asyncio.create_task(engine.consumer.commit())
+        await asyncio.sleep(0.3)  # Faust's flush would have given up after 0.1 s
+        assert engine.broker.committed == []
+        delivered.set()
+        assert await committing is True
+        assert engine.broker.committed == [FIRST + 1]
+
+    engine(drive)
+
+
+class Nowhere:
+    """Settings of a cluster that does not answer; a record is given up after `give_up_s`."""
+
+    def __init__(self, give_up_s: float = 30) -> None:
+        self._config: dict[str, str | int] = {
+            "bootstrap.servers": "127.0.0.1:1",
+            "delivery.timeout.ms": round(give_up_s * 1000),
+        }
+
+    def client_config(self) -> dict[str, str | int]:
+        return self._config
+
+
+def test_a_flush_does_not_return_while_a_record_is_undelivered() -> None:
+    async def drive() -> None:
+        outbox = Outbox(cast(Settings, Nowhere()), asyncio.get_running_loop())
+        group = outbox.open()
+        outbox.send(group, JOURNAL, b"", key=None, partition=0)
+        for wait in (outbox.flush, group.wait):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wait(), 0.5)
+        assert not group.is_complete
+
+    asyncio.run(drive())
+
+
+END = """
+import asyncio
+from typing import cast
+from tests.topology.test_commit import FIRST, PLACE, Engine, Nowhere
+from streams.transport.outbox import Outbox
+
+async def main():
+    engine = Engine()
+    engine.table.writable.set()
+    engine.control.outbox = Outbox(Nowhere(give_up_s=1), asyncio.get_running_loop())
+    engine.consumer.acknowledge = lambda place, offset: print("acknowledged", flush=True)
+    await engine.control.open([0])
+    await engine.take(FIRST)
+    await asyncio.sleep(20)
+    print("went on", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_record_that_is_not_delivered_ends_the_process_before_its_entry_is_acknowledged() -> None:
+    ended = subprocess.run([sys.executable, "-c", END], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == EXIT_BROKEN
+    assert ended.stdout == ""
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("mandate: ") and "did not take" in line]
+    assert "permission.revocations did not take a record" in line
+
+
+def test_faust_sends_nothing_that_nobody_awaits() -> None:
+    async def drive(engine: Engine) -> None:
+        with pytest.raises(Broken, match="without waiting"):
+            engine.app.producer.send_soon(cast(Any, None))
+
+    engine(drive)
