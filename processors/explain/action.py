@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from textwrap import fill
 
 from processors.explain.requirement import one_of, requirement, span
+from processors.explain.severity import gravest_rules
 from processors.policy import Bundle, Rule
 from schemas.records import Channel, CriterionName, DeferEnd, Verdict
 
@@ -26,9 +27,9 @@ def explain(bundle: Bundle, action: str, role: str, channel: Channel | None = No
     _must_be_known("role", role, bundle.roles)
     if channel is not None:
         _must_be_known(f"channel of {role}", channel, bundle.roles[role].channels)
-    blocks = ["\n".join(_head(bundle, action, role, channel))]
     about = [rule for rule in bundle.rules if _is_about(rule, action, role)]
     idle: list[str] = []
+    blocks: list[str] = []
     for criterion, question in _QUESTIONS.items():
         lines = [question]
         for rule in about:
@@ -39,6 +40,8 @@ def explain(bundle: Bundle, action: str, role: str, channel: Channel | None = No
                 else:
                     lines += _rule(bundle, rule, action, takes)
         blocks.append("\n".join(lines if len(lines) > 1 else [*lines, "  no rule of this bundle asks anything here"]))
+    asking = [rule for rule in about if rule.id not in idle]
+    blocks.insert(0, "\n".join([*_head(bundle, action, role, channel), *_gravest(asking)]))
     blocks.append("\n".join(_permit(bundle, action)))
     blocks.append("\n".join(_people(bundle, about, action)))
     if idle:
@@ -68,8 +71,14 @@ def _head(bundle: Bundle, action: str, role: str, channel: Channel | None) -> It
         yield _line("", f"The role may NOT ask for it, so the answer is always BLOCK; {one_of(able)} may.")
 
 
+def _gravest(rules: list[Rule]) -> Iterator[str]:
+    grave = gravest_rules(rules)
+    if len(grave) < len(rules):
+        yield _line("", f"Gravest to fail, severity {grave[0].severity}: {', '.join(rule.id for rule in grave)}.")
+
+
 def _rule(bundle: Bundle, rule: Rule, action: str, takes: str) -> Iterator[str]:
-    yield f"  {rule.title}  [{rule.id}]"
+    yield f"  {rule.title}  [{rule.id}]  severity {rule.severity}"
     yield _line("    takes   ", takes + ".")
     yield _line("    else    ", _failure(bundle, rule, action) + ".")
     if rule.source:

@@ -136,8 +136,8 @@ class _Author:
         cure = self._remedy(reason, rule)
         return ReasonNote(
             code=reason.code.value, meaning=meaning, advice=advice, rule_id=reason.rule_id,
-            title=rule.title if rule else None, source=self._source(rule), message=reason.message,
-            facts=tuple(map(self._fact, reason.facts)), would_hold_when=cure.demands,
+            title=rule.title if rule else None, severity=rule.severity if rule else None, source=self._source(rule),
+            message=reason.message, facts=tuple(map(self._fact, reason.facts)), would_hold_when=cure.demands,
             stood_in_the_way=cure.stood,
         )  # fmt: skip
 

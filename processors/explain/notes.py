@@ -49,13 +49,17 @@ class FactNote(Part, frozen=True, kw_only=True):
 
 
 class ReasonNote(Part, frozen=True, kw_only=True):
-    """One reason. would_hold_when: clauses that are true together when the rule holds."""
+    """One reason. would_hold_when: clauses that are true together when the rule holds.
+
+    severity: by the policy, from low to critical; None when no rule of the policy at hand gave the reason.
+    """
 
     code: str
     meaning: str
     advice: str
     rule_id: str
     title: str | None
+    severity: str | None
     source: str
     message: str
     facts: tuple[FactNote, ...]

@@ -16,6 +16,7 @@ from processors.explain.notes import (
     told,
 )
 from processors.explain.refold import Comparison
+from processors.explain.severity import gravest
 
 WIDTH = 110
 Seen = set[tuple[str, int]]
@@ -36,6 +37,7 @@ def _lines(e: Explanation, rederived: bool) -> Iterator[str]:
     yield from _say(2, f"{e.action_title or 'Asked'}, {place}; asked {told(e.requested_at)}.")
     if e.asked:
         yield from _say(2, "With " + ", ".join(f"{name} = {value}" for name, value in e.asked.items()) + ".")
+    yield from _gravest(e)
     for caveat in e.caveats:
         yield from _say(2, f"Note: {caveat}")
     yield ""
@@ -58,6 +60,19 @@ def _lines(e: Explanation, rederived: bool) -> Iterator[str]:
         yield from _comparison(e.rederived)
 
 
+def _gravest(e: Explanation) -> Iterator[str]:
+    """The gravest of several reasons; one alone is told below anyway."""
+    reasons = {(reason.code, reason.rule_id) for criterion in e.criteria for reason in criterion.reasons}
+    first = gravest(e.criteria)
+    if first is not None and len(reasons) > 1:
+        yield from _say(2, f"Gravest of {len(reasons)} reasons: {first.code} {_by(first)}: {first.message}")
+
+
+def _by(reason: ReasonNote) -> str:
+    """Which rule gave a reason, and how grave the policy calls it."""
+    return f"(rule {reason.rule_id}{f', severity {reason.severity}' if reason.severity else ''})"
+
+
 def _criterion(criterion: CriterionNote, at: Moment, seen: Seen) -> Iterator[str]:
     held = f"  ({_count(len(criterion.held), 'rule')} held)" if criterion.held else ""
     yield f"{_CRITERIA.get(criterion.name, criterion.name)}: {criterion.verdict}{held}"
@@ -66,7 +81,7 @@ def _criterion(criterion: CriterionNote, at: Moment, seen: Seen) -> Iterator[str
 
 
 def _reason(reason: ReasonNote, at: Moment, seen: Seen) -> Iterator[str]:
-    yield from _say(2, f"{reason.code}  {reason.title or reason.meaning} (rule {reason.rule_id})")
+    yield from _say(2, f"{reason.code}  {reason.title or reason.meaning} {_by(reason)}")
     yield from _say(5, reason.message)
     if reason.source:
         yield from _say(5, f"Source: {reason.source}")

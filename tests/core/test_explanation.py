@@ -10,7 +10,7 @@ from processors.explain.decision import explain
 from processors.explain.notes import Explanation, FactNote, as_json, from_json
 from processors.explain.refold import Refold, compare
 from processors.explain.text import as_text
-from processors.policy import Person
+from processors.policy import CutOff, Person
 from schemas.codec import encode
 from schemas.records import (
     Decision,
@@ -69,7 +69,7 @@ def test_a_block_shows_what_each_criterion_found_and_the_words_behind_it() -> No
     text = as_text(explanation)
     assert text.startswith("BLOCK  capture_commitment by closing-agent (closing) for lead-1, 2026-11-18 17:00:")
     assert '"yeah maybe, why not" (lead, 17:00:' in text
-    assert "The buyer committed in words (rule state-commitment-language)" in text
+    assert "The buyer committed in words (rule state-commitment-language, severity medium)" in text
     assert "intent.language_commitment is confirmed by LANGUAGE_COMMITMENT on final words" in text
     assert "closing lacked intent.readiness (not set)" in text
     assert "Would hold when: price_minor is a whole number from 0 to 5000000." in text
@@ -86,6 +86,54 @@ def test_a_source_is_named_where_the_rule_has_one() -> None:
     text = as_text(explanation)
     assert "Source: 47 CFR 64.1200(a)(10) and (d)(3)" in text
     assert [words.text for words in fact(explanation, "do_not_contact").words] == ["please stop calling me"]
+
+
+def test_the_telling_leads_with_the_gravest_of_several_reasons_and_leaves_their_order() -> None:
+    story = Story()
+    story.answered_call()
+    story.says("please stop calling me")
+    decision = story.ask("booking", "initiate_contact", conversation=None)
+    explanation = explained(story, decision)
+    reasons = [(r.code, r.severity) for c in explanation.criteria for r in c.reasons]
+    assert reasons == [("CALL_IN_PROGRESS", "medium"), ("DO_NOT_CONTACT", "critical"), ("MIN_GAP", "high")]
+    assert [code for code, _ in reasons] == [r.code for c in decision.criteria for r in c.reasons]
+    head, _, rest = as_text(explanation).partition("\n\n")
+    assert "Gravest of 3 reasons: DO_NOT_CONTACT (rule gov-do-not-contact, severity critical)" in _flat(head)
+    assert "DO_NOT_CONTACT  The person did not opt out (rule gov-do-not-contact, severity critical)" in rest
+    assert '"severity": "critical"' in as_json(explanation)
+
+
+def test_of_equally_grave_reasons_one_that_blocks_leads() -> None:
+    story, decision = maybe_commitment(price=99_999_999)
+    explanation = explained(story, decision)
+    assert {r.severity for c in explanation.criteria for r in c.reasons} == {"medium"}
+    assert "Gravest of 4 reasons: PRICE_ABOVE_AUTHORITY (rule role-price" in as_text(explanation)
+
+
+def test_a_refusal_that_is_built_in_leads_before_those_of_the_policy() -> None:
+    cut_off = CutOff(agents=("closing-agent",))
+    story = Story(policy=False)
+    story.tell(activation(default_bundle().model_copy(update={"cut_off": cut_off})))
+    story.answered_call()
+    explanation = explained(story, story.ask("closing", "offer_discount", parameters={"discount_bp": 5000}))
+    first = explanation.criteria[-1].reasons[0]
+    assert (first.code, first.severity) == ("CUT_OFF", None)
+    assert "reasons: CUT_OFF (rule built-in-cut-off): The policy cuts this agent or role off." in _flat(
+        as_text(explanation)
+    )
+
+
+def test_no_reason_leads_where_there_is_one_or_none_or_the_policy_is_not_at_hand() -> None:
+    story, decision = maybe_commitment()
+    assert "Gravest" not in as_text(explained(story, story.ask("booking", "end_conversation")))
+    assert "Gravest" not in as_text(explained(story, story.ask("wizard", "end_conversation")))
+    gone = explained(story, decision, [])
+    assert {r.severity for c in gone.criteria for r in c.reasons} == {None}
+    assert "Gravest" not in as_text(gone)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def test_a_defer_says_what_it_waits_for_and_its_end_says_what_did_not_come() -> None:

@@ -27,6 +27,27 @@ def test_an_action_is_explained_by_its_three_criteria() -> None:
     assert "brings  intent.offer is confirmed" in text
 
 
+def test_the_gravest_rules_lead_and_each_rule_has_its_severity() -> None:
+    text = explain(DEFAULT, "initiate_contact", "booking")
+    head, *criteria = text.split("\n\n")
+    assert head.endswith("Gravest to fail, severity critical: gov-do-not-contact, gov-consent.")
+    assert "  The person consented to this channel  [gov-consent]  severity critical\n" in criteria[2]
+    assert "[role-action]  severity medium\n" in criteria[0]
+    assert criteria[2].index("[gov-do-not-contact]") < criteria[2].index("[gov-consent]")
+
+
+def test_no_rule_leads_where_all_are_equally_grave() -> None:
+    assert "Gravest" not in explain(SMALL, "offer", "closing")
+
+
+def test_a_grave_rule_that_demands_nothing_here_does_not_lead() -> None:
+    live = next(rule for rule in SMALL.rules if rule.id == "live").model_copy(update={"severity": "critical"})
+    rules = tuple(live if rule.id == "live" else rule for rule in SMALL.rules)
+    bundle = SMALL.model_copy(update={"rules": rules})
+    assert "Gravest" not in explain(bundle, "call", "booking")
+    assert "Gravest to fail, severity critical: live." in explain(bundle, "offer", "closing")
+
+
 def test_rules_about_other_actions_and_roles_are_left_out() -> None:
     text = explain(SMALL, "call", "booking")
     assert "[hours]" in text
