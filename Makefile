@@ -1,6 +1,6 @@
 # Mandate. `make` lists what there is. A new machine needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint lint-deploy up down bench bench-core mutation lock clean setup setup-bench
+.PHONY: help demo test faults soak lint lint-deploy up down bench bench-core mutation lock clean setup setup-bench
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -15,6 +15,10 @@ demo: setup ## set up, run the main job on the sample corpus on real Kafka, sum 
 test: setup ## run every test, the broker tests too
 	@$(RUN)/python -m deploy.local.fetch
 	@$(RUN)/python -m pytest
+
+faults: setup ## kill, pause, cut off and fill up each part under load, then check: 10 minutes (MINUTES=60: 20 of each)
+	@$(RUN)/python -m deploy.local.fetch
+	@$(RUN)/python -m tests.faults --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 soak: setup ## a million steps of the simulated world, a few hours; STEPS= and SEED= change that
 	@$(RUN)/python -m tests.core.simulation --steps $(or $(STEPS),1000000) --seed $(or $(SEED),0)

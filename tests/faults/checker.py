@@ -37,14 +37,21 @@ def main() -> int:
         for finding in findings[:SHOWN]:
             print(f"      {finding.text}")
     entries = sum(map(len, history.journal.values()))
-    repeated = sum(sum(copies.values()) - 1 for topic in history.written.values() for copies in topic.values())
+    repeated_in = {
+        topic: sum(sum(copies.values()) - 1 for copies in found.values()) for topic, found in history.written.items()
+    }
+    repeated = sum(repeated_in.values())
     print(
         f"{len(history.notes.requests)} requests, {entries} journal entries, {len(history.answers)} decisions, "
         f"{len(history.effects)} effects, {repeated} outputs repeated; checked in {time.monotonic() - began:.1f} s"
     )
     if arguments.json:
-        counts = {"entries": entries, "repeated": repeated, "effects": len(history.effects)}
-        arguments.json.write_text(json.dumps({"counts": counts, "found": found}))
+        counts = {
+            "requests": len(history.notes.requests), "journal entries": entries, "decisions": len(history.answers),
+            "effects": len(history.effects), "outputs repeated": repeated,
+        }  # fmt: skip
+        told = {"counts": counts, "repeated": repeated_in, "found": found}
+        arguments.json.write_text(json.dumps(told))
     return 1 if any(found.values()) else 0
 
 

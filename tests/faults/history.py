@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, text
 from deploy.settings import Settings
 from processors.authority import Court
 from processors.offline import MemoryRows
-from processors.partition import Partition
+from processors.partition import PARTITION_KEY, Partition
 from schemas.catalogue import TOPIC_OF, TOPICS
 from schemas.codec import CodecError, decode, encode
 from schemas.records import (
@@ -29,11 +29,14 @@ from schemas.records import (
     CrmUpdate,
     DeadLetter,
     Decision,
+    EntryKind,
     JournalEntry,
+    PartitionState,
     ReasonCode,
     Record,
     Verdict,
 )
+from schemas.rows import decode_row
 
 JOURNAL, DECISIONS, UPDATES, RESULTS, DEAD = (
     TOPIC_OF[record] for record in (JournalEntry, Decision, CrmUpdate, CrmResult, DeadLetter)
@@ -98,10 +101,12 @@ class Notes:
 class History:
     """Everything that the checks look at; values only, so that a test can make a broken one by hand.
 
-    written: per output topic, id and body, how often it lies there. folded: what the model gives. rows, model_rows:
-    last value of each key of the changelog and of the model, by partition. journal: offsets by partition.
-    journalled: request ids in the journal. updates: decision of each CRM write that was asked for. results: how often
-    each write was answered, by different ids. letters: ids of dead letters by the place of their original.
+    written: per output topic, id and body, how often it lies there. folded: what the model gives up to the entry that
+    the changelog says was the last one applied; folded_later: what it gives after that. unapplied: entries after that
+    which are no ticks. rows, model_rows: last value of each key of the changelog, and the model's rows at that entry,
+    by partition. journal: offsets by partition. journalled: request ids in the journal. updates: decision of each CRM
+    write that was asked for. results, stored: how often each was answered, by different ids, and stands in the store.
+    letters: ids of dead letters by the place of their original.
     now: the journal's latest time.
     """
 
@@ -109,6 +114,8 @@ class History:
     answers: list[Answer] = field(default_factory=list)
     written: dict[str, dict[str, Counter[bytes]]] = field(default_factory=lambda: defaultdict(dict))
     folded: dict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    folded_later: dict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    unapplied: list[Place] = field(default_factory=list)
     journal: dict[int, list[int]] = field(default_factory=dict)
     journalled: set[str] = field(default_factory=set)
     rows: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
@@ -123,22 +130,30 @@ class History:
 
 
 class Model:
-    """The pure core over one partition's journal."""
+    """The pure core over one partition's journal. applied: the last entry that the changelog says was applied."""
 
-    def __init__(self, number: int, court: Court, history: History) -> None:
+    def __init__(self, number: int, court: Court, history: History, applied: int) -> None:
+        self._number = number
         self._rows = MemoryRows()
         self._partition = Partition(number, self._rows, court)
-        self._folded = history.folded
-        history.model_rows[number] = self._rows.rows
+        self._history = history
+        self._applied = applied
+        history.model_rows[number] = {}
 
     def take(self, entry: JournalEntry | None, offset: int) -> None:
         """Folds the next entry; None is one that can't be read."""
+        is_later = offset > self._applied
+        if is_later and (entry is None or entry.kind is not EntryKind.TICK):
+            self._history.unapplied.append(Place(JOURNAL, self._number, offset))
+        folded = self._history.folded_later if is_later else self._history.folded
         if entry is None:
             self._partition.skip(offset)
         else:
             for output in self._partition.apply(entry, offset):
-                self._folded[TOPIC_OF[type(output.value)]][output.id] = encode(output.value)
+                folded[TOPIC_OF[type(output.value)]][output.id] = encode(output.value)
         self._rows.rows.update(self._partition.take_writes())
+        if offset == self._applied:
+            self._history.model_rows[self._number] = dict(self._rows.rows)
 
 
 def court_of(signing: Ed25519PrivateKey, approver: Ed25519PublicKey) -> Court:
@@ -149,57 +164,63 @@ def court_of(signing: Ed25519PrivateKey, approver: Ed25519PublicKey) -> Court:
 def read(settings: Settings, notes: Notes, court: Court) -> History:
     """The whole history of a quiet cluster."""
     history = History(notes=notes, effects=list(notes.effects))
-    partitions = range(settings.partitions)
-    for number in partitions:
-        _read_journal(settings, number, Model(number, court, history), history)
-        history.rows[number] = {
-            bytes(m.key() or b""): bytes(m.value() or b"") for m in records(settings, CHANGELOG, number)
-        }
-        for topic in (*OUTPUTS, RESULTS):
-            for message in records(settings, topic, number):
-                _take_output(history, topic, message)
-    for message in records(settings, DEAD, 0):
+    history.rows = {number: {} for number in range(settings.partitions)}
+    for message in records(settings, CHANGELOG):
+        history.rows[message.partition() or 0][bytes(message.key() or b"")] = bytes(message.value() or b"")
+    models = {number: Model(number, court, history, _applied(rows)) for number, rows in history.rows.items()}
+    history.journal = {number: [] for number in models}
+    for message in records(settings, JOURNAL):
+        _take_entry(history, models[message.partition() or 0], message)
+    for topic in (*OUTPUTS, RESULTS):
+        for message in records(settings, topic):
+            _take_output(history, topic, message)
+    for message in records(settings, DEAD):
         letter = decode(DeadLetter, _body(message))
         history.letters[Place(letter.topic, letter.partition, letter.offset)].add(letter.dead_letter_id)
     _read_store(settings, history)
     return history
 
 
-def records(settings: Settings, topic: str, partition: int) -> Iterator[Message]:
-    """Every record that a partition holds now."""
+def records(settings: Settings, topic: str) -> Iterator[Message]:
+    """Every record that a topic holds now, in order within each partition."""
     config = {"group.id": "history", "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0}
     consumer = Consumer({**settings.client_config(), **config})
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        behind = set(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in behind])
         silent = 0
-        while silent < _SILENT_POLLS:
-            messages = consumer.consume(2_000, 0.2)
+        while behind and silent < _SILENT_POLLS:
+            messages = consumer.consume(2_000, 0.1)
             silent = 0 if messages else silent + 1
             for message in messages:
                 error = message.error()
                 if error is None:
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    return
-        raise RuntimeError(f"{topic}[{partition}] can't be read to its end")
+                    behind.discard(message.partition() or 0)
+        if behind:
+            raise RuntimeError(f"{topic} can't be read to its end")
     finally:
         consumer.close()
 
 
-def _read_journal(settings: Settings, number: int, model: Model, history: History) -> None:
-    offsets = history.journal[number] = []
-    for message in records(settings, JOURNAL, number):
-        offset = message.offset() or 0
-        offsets.append(offset)
-        try:
-            entry = decode(JournalEntry, _body(message))
-        except (CodecError, ValueError):
-            model.take(None, offset)
-            continue
-        history.now = max(history.now, entry.at)
-        if isinstance(entry.body, AgentRequest):
-            history.journalled.add(entry.body.request_id)
-        model.take(entry, offset)
+def _applied(rows: dict[bytes, bytes]) -> int:
+    place = rows.get(PARTITION_KEY)
+    return decode_row(PartitionState, place).applied_offset if place else -1
+
+
+def _take_entry(history: History, model: Model, message: Message) -> None:
+    offset = message.offset() or 0
+    history.journal[message.partition() or 0].append(offset)
+    try:
+        entry = decode(JournalEntry, _body(message))
+    except (CodecError, ValueError):
+        model.take(None, offset)
+        return
+    history.now = max(history.now, entry.at)
+    if isinstance(entry.body, AgentRequest):
+        history.journalled.add(entry.body.request_id)
+    model.take(entry, offset)
 
 
 def _take_output(history: History, topic: str, message: Message) -> None:

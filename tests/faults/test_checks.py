@@ -54,6 +54,7 @@ def whole() -> History:
     history.folded[UPDATES]["u1"] = b"u1"
     history.folded[STATES] = {"old": b"compacted away", "new": b"view"}
     history.written[STATES]["new"] = Counter({b"view": 1})
+    history.folded_later[UPDATES]["u2"] = b"u2"
     history.updates, history.results, history.stored = {"u1": "d1"}, Counter({"u1": 1}), Counter({"u1": 1})
     history.journal = {0: [5, 6, 7], 1: []}
     history.journalled = set(history.notes.requests)
@@ -124,6 +125,7 @@ BROKEN: list[tuple[str, str, Callable[[History], None]]] = [
     (STATE, "wrong", sets("rows", 0, b"l/nobody", to=b"row")),
     (STATE, "wrong", sets("rows", 0, b"t/lead", to=b"21")),
     (STATE, "lost", sets("model_rows", 1, to={b"l/other": b"row"})),
+    ("every entry was applied", "lost", lambda history: history.unapplied.append(Place("journal", 0, 8))),
     ("the journal has no gap", "lost", sets("journal", 0, to=[5, 7])),
     (WRITES, "lost", lambda history: history.results.clear()),
     (WRITES, "lost", lambda history: history.stored.clear()),

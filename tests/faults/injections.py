@@ -1,0 +1,309 @@
+"""The faults: each function is one injection, from the moment it is done to the moment it is taken back.
+
+Moments and choices are drawn from the stage's chance. A fault's name stands in front of the ids of the requests sent
+meanwhile, its title in the table of `docs/reliability.md`.
+"""
+
+import resource
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Message
+
+from streams.kafka import make_producer
+from tests.faults.history import CHANGELOG, DECISIONS, JOURNAL, Place
+from tests.faults.stage import FEED, SLOW, Stage
+
+SECOND = "second"
+
+
+class Fault(NamedTuple):
+    """One kind of fault. title: what happens, for people. scenario: its number in the list that the issue names."""
+
+    name: str
+    title: str
+    inject: Callable[[Stage], None]
+
+
+# --- signals to the worker
+def kill(stage: Stage) -> None:
+    stage.cast["worker"].end(signal.SIGKILL)
+
+
+def kill_and_lose_disk(stage: Stage) -> None:
+    with stage.cast.held("worker"):
+        for database in stage.databases():
+            shutil.rmtree(database)
+
+
+def pause(stage: Stage) -> None:
+    """Up to longer than its session: the group gives its partitions up, and it comes back to find that out."""
+    stage.cast["worker"].send(signal.SIGSTOP)
+    stage.wait(0.5, 14)
+    stage.cast["worker"].send(signal.SIGCONT)
+
+
+def starve(stage: Stage) -> None:
+    """A machine with too little time for anybody: most of some seconds is taken away, in slices."""
+    names = ("worker", "intake", "crm")
+    for _ in range(stage.chance.randrange(10, 30)):
+        for name in names:
+            stage.cast[name].send(signal.SIGSTOP)
+        stage.wait(0.05, 0.4)
+        for name in names:
+            stage.cast[name].send(signal.SIGCONT)
+        stage.wait(0.01, 0.06)
+
+
+# --- two workers
+def join_and_leave(stage: Stage) -> None:
+    with _second(stage) as leave_by:
+        stage.wait(0.5, 5)
+        leave_by.append(stage.chance.choice((signal.SIGTERM, signal.SIGKILL)))
+
+
+def zombie(stage: Stage) -> None:
+    """A worker sleeps past its session while another takes its partitions, and wakes with work in hand."""
+    with _second(stage):
+        stage.cast["worker"].send(signal.SIGSTOP)
+        stage.wait(11, 18)
+        stage.cast["worker"].send(signal.SIGCONT)
+        stage.wait(1, 3)
+
+
+@contextmanager
+def _second(stage: Stage) -> Iterator[list[signal.Signals]]:
+    leave_by: list[signal.Signals] = []
+    stage.enter_worker(SECOND)
+    try:
+        stage.ready(SECOND)
+        yield leave_by
+    finally:
+        stage.cast.leave(SECOND, leave_by[0] if leave_by else signal.SIGTERM)
+
+
+# --- the broker
+def kill_broker(stage: Stage) -> None:
+    stage.ground.broker.end(signal.SIGKILL)
+    stage.wait(0, 2)
+    stage.ground.broker.start()
+
+
+def restart_broker(stage: Stage) -> None:
+    stage.ground.broker.end(signal.SIGTERM)
+    stage.ground.broker.start()
+
+
+def pause_broker(stage: Stage) -> None:
+    stage.ground.broker.pause()
+    stage.wait(1, 12)
+    stage.ground.broker.resume()
+
+
+def refuse_size(stage: Stage) -> None:
+    stage.ground.configure(DECISIONS, max_message_bytes="100")
+    try:
+        stage.wait(1, 4)
+    finally:
+        stage.ground.configure(DECISIONS, max_message_bytes=None)
+
+
+def refuse_replicas(stage: Stage) -> None:
+    topic = stage.chance.choice((DECISIONS, CHANGELOG, JOURNAL))
+    stage.ground.configure(topic, min_insync_replicas="2")
+    try:
+        stage.wait(1, 8)
+    finally:
+        stage.ground.configure(topic, min_insync_replicas=None)
+
+
+def slow_network_and_kill(stage: Stage) -> None:
+    """Everything between worker and broker is 0.2 to 5 s late; then it is killed with records under way."""
+    stage.cast.leave("worker", signal.SIGKILL)
+    stage.enter_worker(settings=stage.ground.behind(SLOW))
+    try:
+        stage.ready("worker")
+        stage.ground.proxies[SLOW].delay_s = stage.chance.uniform(0.2, 5)
+        stage.wait(1, 8)
+    finally:
+        stage.cast.leave("worker", signal.SIGKILL)
+        stage.ground.proxies[SLOW].mend()
+        stage.enter_worker()
+
+
+# --- what comes in
+def poison(stage: Stage) -> None:
+    """Records that nobody can take, among good ones, on inputs and in the journal itself."""
+    producer = make_producer(stage.settings)
+    unknown_schema = b"\0" + (9_999_999).to_bytes(4, "big")
+    values = [b"", b"no Avro", None, unknown_schema + b"body", b"\0\0\0\0\1\xff\xff\xff", bytes(200_000)]
+
+    def heard(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            place = Place(message.topic() or "", message.partition() or 0, message.offset() or 0)
+            stage.notes.poison.append(place)
+
+    for topic in ("agent.requests", "crm.events", "telephony.events", JOURNAL):
+        for value in stage.chance.sample(values, 3):
+            number = stage.chance.randrange(stage.settings.partitions)
+            producer.produce(topic, value, f"lead-{number}", number, heard)
+    producer.flush(60)
+    stage.wait(0.5, 2)
+
+
+def repeat_and_contradict(stage: Stage) -> None:
+    """The same request again, its id with another content, a revocation in between, while the worker is killed."""
+    for _ in range(20):
+        stage.load.soon(stage.load.ask_again_and_otherwise)
+    stage.wait(0, 0.5)
+    if stage.chance.random() < 0.5:
+        stage.cast["worker"].end(signal.SIGKILL)
+
+
+# --- state on disk
+def truncate_state(stage: Stage) -> None:
+    with stage.cast.held("worker"):
+        files = [f for d in stage.databases() for f in d.rglob("*") if f.is_file() and f.stat().st_size > 16]
+        for file in stage.chance.sample(files, min(3, len(files))):
+            with file.open("r+b") as opened:
+                if stage.chance.random() < 0.5:
+                    opened.truncate(stage.chance.randrange(file.stat().st_size))
+                else:
+                    opened.seek(stage.chance.randrange(file.stat().st_size))
+                    opened.write(b"\xa5\x5a\xa5")
+
+
+def put_old_state_back(stage: Stage) -> None:
+    kept = stage.directory / "kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    with stage.cast.held("worker"):
+        for database in stage.databases():
+            shutil.copytree(database, kept / database.name)
+    stage.recovered()
+    stage.wait(0, 3)
+    with stage.cast.held("worker"):
+        for database in stage.databases():
+            shutil.rmtree(database)
+        for database in kept.iterdir():
+            shutil.copytree(database, stage.state / database.name)
+
+
+def fill_disk(stage: Stage) -> None:
+    """No byte more under RocksDB: a small disk that is full, or, where none may be mounted, a limit on file sizes."""
+    member = stage.cast["worker"]
+    if not stage.is_own_disk:
+        resource.prlimit(member.process.pid, resource.RLIMIT_FSIZE, (1, 1))  # type: ignore[attr-defined]
+        stage.wait(1, 5)
+        member.end(signal.SIGKILL)
+        return
+    filler = stage.state / "filler"
+    try:
+        _fill(filler)
+        stage.wait(1, 5)
+    finally:
+        filler.unlink(missing_ok=True)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+
+
+def lose_compacted_state(stage: Stage) -> None:
+    """The changelog is compacted hard while it is written, and the disk is lost: restored from what compaction left."""
+    hard = {"segment_ms": "500", "min_cleanable_dirty_ratio": "0.001", "max_compaction_lag_ms": "500"}
+    stage.ground.configure(CHANGELOG, **hard)
+    try:
+        stage.wait(5, 20)
+        kill_and_lose_disk(stage)
+        stage.recovered()
+    finally:
+        stage.ground.configure(CHANGELOG, **dict.fromkeys(hard))
+
+
+# --- what it leans on
+def registry_down(stage: Stage) -> None:
+    """Gone or silent, in the middle or while a worker starts."""
+    silent = stage.chance.random() < 0.7
+    if silent:
+        stage.ground.registry.pause()
+    else:
+        stage.ground.registry.end(signal.SIGKILL)
+    try:
+        stage.wait(0.5, 2)
+        if stage.chance.random() < 0.5:
+            stage.cast[stage.chance.choice(("worker", "intake"))].end(signal.SIGKILL)
+            stage.wait(1, 5)
+    finally:
+        if silent:
+            stage.ground.registry.resume()
+        else:
+            stage.ground.registry.start()
+
+
+def crm_store_down(stage: Stage) -> None:
+    _lock(stage, Path(stage.settings.crm_url.removeprefix("sqlite:///")))
+
+
+def audit_catalogue_down(stage: Stage) -> None:
+    _lock(stage, Path(stage.settings.lake_catalog_url.removeprefix("sqlite:///")))
+
+
+def _lock(stage: Stage, path: Path) -> None:
+    """Nobody else can read or write that database for a while."""
+    with sqlite3.connect(path, timeout=30, isolation_level=None) as store:
+        store.execute("BEGIN EXCLUSIVE")
+        stage.wait(2, 20)
+        store.execute("ROLLBACK")
+    store.close()
+
+
+def cut_feed_off(stage: Stage) -> None:
+    """An enforcer hears of decisions but not of revocations, for less and for more than its lease."""
+    proxy = stage.ground.proxies[FEED]
+    if stage.chance.random() < 0.5:
+        proxy.cut()
+    else:
+        proxy.is_silent = True
+    try:
+        for _ in range(10):
+            stage.load.soon(lambda: stage.load.interfere(stage.load._lead()))
+            stage.wait(0.1, 1.5)
+    finally:
+        proxy.mend()
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("kill", "the worker is killed (SIGKILL)", kill),
+    Fault("kill-disk-lost", "it is killed and its state is deleted", kill_and_lose_disk),
+    Fault("pause", "it is stopped for 0.5–14 s (SIGSTOP)", pause),
+    Fault("zombie", "it is stopped for 11–18 s while a second worker takes over, then wakes", zombie),
+    Fault("join-leave", "a second worker joins, and leaves by SIGTERM or SIGKILL", join_and_leave),
+    Fault("broker-kill", "the broker is killed and started", kill_broker),
+    Fault("broker-pause", "the broker is stopped for 1–12 s", pause_broker),
+    Fault("broker-restart", "the broker is stopped in order and started", restart_broker),
+    Fault("starve", "worker, intake and CRM sink get a tenth of their time for seconds", starve),
+    Fault("poison", "a dozen records that nobody can take, on inputs and in the journal", poison),
+    Fault("repeats", "requests repeated and contradicted, a revocation between, kills", repeat_and_contradict),
+    Fault("state-damaged", "three files of the state are truncated or overwritten", truncate_state),
+    Fault("state-old", "an old copy of the state is put back", put_old_state_back),
+    Fault("disk-full", "the disk under the state is full for 1–5 s", fill_disk),
+    Fault("feed-cut", "the enforcer is cut off from revocations for 1–15 s", cut_feed_off),
+    Fault("crm-down", "the CRM store can't be used for 2–20 s", crm_store_down),
+    Fault("audit-down", "the audit catalogue can't be used for 2–20 s", audit_catalogue_down),
+    Fault("registry-down", "the registry is silent or gone, also while a process starts", registry_down),
+    Fault("refused-size", "the broker takes no decision for 1–4 s (record too large)", refuse_size),
+    Fault("refused-replicas", "the broker takes no record of a topic for 1–8 s (too few replicas)", refuse_replicas),
+    Fault("slow-network", "all between worker and broker is 0.2–5 s late, then it is killed", slow_network_and_kill),
+    Fault("compacted", "the changelog is compacted while it is written, the disk is lost", lose_compacted_state),
+)

@@ -1,0 +1,219 @@
+"""One run: a stack, the processes on it, load, and who looks on. Faults are injected into it; then it is quietened."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from deploy.commands import policy_activate
+from deploy.settings import PACKAGED_POLICY, Settings
+from schemas.catalogue import EVENT_INPUTS, TOPICS
+from streams.registry import connect
+from tests.faults.cast import Cast
+from tests.faults.ground import Ground, ground
+from tests.faults.history import JOURNAL, Effect, Notes, write_notes
+from tests.faults.load import LiveLoad
+from tests.faults.onlooker import Onlooker
+
+FEED, SLOW = "feed", "slow"
+READY = "control ready: partitions"
+DISK_MB = 192
+
+
+class Stage:
+    """What faults act on. over: set when the run is to end early. chance: all moments and choices come from it."""
+
+    def __init__(self, under: Ground, directory: Path, seed: int, rate: float) -> None:
+        self.ground = under
+        self.settings = under.settings
+        self.directory = directory
+        self.chance = random.Random(seed)
+        self.over = threading.Event()
+        self.notes = Notes()
+        self.state = directory / "state" / "worker"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.is_own_disk = _mount(self.state)
+        self.effects = directory / "effects"
+        self.cast = Cast(directory / "processes")
+        self.load = LiveLoad(self.settings, connect(self.settings), seed, rate)
+        self.onlooker = Onlooker(self.settings, self.notes)
+
+    def begin(self) -> None:
+        """Starts everything; returns when requests are decided."""
+        assert policy_activate.run(self.settings, bundle=PACKAGED_POLICY) == 0
+        self.enter_worker()
+        self.cast.enter("intake", self.settings, "deploy.cli", "intake")
+        self.cast.enter("crm", self.settings, "deploy.cli", "sink", "crm")
+        self.cast.enter("audit", self.settings, "deploy.cli", "sink", "audit", "--interval", "2")
+        feed = f"127.0.0.1:{self.ground.proxies[FEED].port}"
+        self.cast.enter("enforcer", self.settings, "tests.faults.enforcer", str(self.effects), feed)
+        self.onlooker.start()
+        self.load.start()
+        assert self.recovered(120), "nothing is decided"
+
+    def enter_worker(self, name: str = "worker", settings: Settings | None = None) -> None:
+        """Starts a worker; each name has a directory of its own."""
+        state = self.state if name == "worker" else self.state.parent / name
+        base = settings or self.settings
+        self.cast.enter(name, base.model_copy(update={"state_dir": state}), "deploy.cli", "worker")
+
+    def databases(self) -> list[Path]:
+        """Directories of the worker's RocksDB databases and what belongs to them."""
+        return [path for path in self.state.iterdir() if path.is_dir() and path.name != "lost+found"]
+
+    def remove_state(self) -> None:
+        """What an operator does with state that nobody can use."""
+        with self.cast.held("worker"):
+            for database in self.databases():
+                shutil.rmtree(database, ignore_errors=True)
+
+    def wait(self, least_s: float, most_s: float) -> None:
+        """Some time between the two."""
+        self.over.wait(self.chance.uniform(least_s, most_s))
+
+    def ready(self, name: str, within_s: float = 60.0) -> bool:
+        """Waits until a worker that was just started says that it judges some partitions."""
+        member = self.cast[name]
+        until = time.monotonic() + within_s
+        before = member.said().count(READY)
+        while time.monotonic() < until and not self.over.is_set():
+            if member.said().count(READY) > before:
+                return True
+            time.sleep(0.1)
+        return False
+
+    def recovered(self, within_s: float = 60.0) -> bool:
+        """Waits until requests of now are decided."""
+        since, until = time.time(), time.monotonic() + within_s
+        while time.monotonic() < until:
+            acknowledged = self.load.acknowledged
+            fresh = [r for r in list(self.onlooker.seen.decided)[-200:] if acknowledged.get(r, 0) > since]
+            if fresh:
+                return True
+            if self.over.wait(0.05):
+                return False
+        return False
+
+    def stalls(self, label: str) -> list[float]:
+        """How long each request of a label waited for its decision, in seconds; without those that wait still."""
+        decided = self.onlooker.seen.decided
+        found = [(r, at) for r, at in list(self.load.acknowledged.items()) if r.startswith(f"{label}/")]
+        return [decided[request] - at for request, at in found if request in decided]
+
+    def heal(self) -> None:
+        """Takes back whatever a fault that was interrupted may have left."""
+        for proxy in self.ground.proxies.values():
+            proxy.mend()
+        (self.state / "filler").unlink(missing_ok=True)
+        for service in (self.ground.broker, self.ground.registry):
+            service.start()
+            service.resume()
+
+    def quieten(self, within_s: float = 120.0) -> list[str]:
+        """Ends the load, lets everything settle, ends the processes; answers what did not settle."""
+        trouble = []
+        self.over.clear()
+        self.load.stop()
+        if not _eventually(self._all_admitted, within_s):
+            trouble.append("intake did not come to the end of its inputs")
+        self.cast.leave("intake")
+        ends = self._journal_ends()
+        if not _eventually(lambda: self._all_judged(ends), within_s):
+            trouble.append("control did not come to the end of the journal")
+        time.sleep(3 * self.settings.tick_interval_s)
+        self.cast.close()
+        for sink in ("crm", "audit"):
+            command = [sys.executable, "-m", "deploy.cli", "sink", sink, "--once"]
+            env = {**_environment(), **self.settings.to_env()}
+            done = subprocess.run(command, env=env, timeout=600, check=False, capture_output=True, text=True)
+            if done.returncode != 0:
+                trouble.append(f"sink {sink}: {done.stderr.strip()[-300:]}")
+        self.onlooker.stop()
+        return trouble
+
+    def write_notes(self, path: Path) -> None:
+        """What the checker needs of what was seen."""
+        self.notes.requests = dict(self.load.acknowledged)
+        if self.effects.exists():
+            self.notes.effects = [Effect(*json.loads(line)) for line in self.effects.read_text().splitlines()]
+        write_notes(self.notes, path)
+
+    def close(self) -> None:
+        self.cast.close()
+        if self.is_own_disk:
+            subprocess.run(["umount", "-l", str(self.state)], check=False, capture_output=True)
+        shutil.rmtree(self.state.parent, ignore_errors=True)
+
+    def _all_admitted(self) -> bool:
+        places = [
+            TopicPartition(topic, number)
+            for topic in EVENT_INPUTS
+            for number in range(1 if TOPICS[topic].partitions == 1 else self.settings.partitions)
+        ]
+        return self._is_at("mandate-intake", {(p.topic, p.partition): -1 for p in places})
+
+    def _journal_ends(self) -> dict[tuple[str, int], int]:
+        places = {(JOURNAL, number): -1 for number in range(self.settings.partitions)}
+        return self._ends(places)
+
+    def _all_judged(self, ends: dict[tuple[str, int], int]) -> bool:
+        return self._is_at("mandate-control", ends)
+
+    def _ends(self, places: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        consumer = Consumer({**self.settings.client_config(), "group.id": "stage", "log_level": 0})
+        try:
+            return {p: consumer.get_watermark_offsets(TopicPartition(*p), timeout=10)[1] for p in places}
+        finally:
+            consumer.close()
+
+    def _is_at(self, group: str, ends: dict[tuple[str, int], int]) -> bool:
+        """Whether a group has committed up to given ends; -1: the present one."""
+        present = self._ends({place: end for place, end in ends.items() if end < 0})
+        wanted = {**ends, **present}
+        admin = AdminClient({**self.settings.client_config(), "log_level": 0})
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in wanted])
+        (future,) = admin.list_consumer_group_offsets([asked]).values()
+        committed = {(p.topic, p.partition): p.offset for p in future.result().topic_partitions}
+        return all(committed.get(place, -1) >= end or end == 0 for place, end in wanted.items())
+
+
+@contextmanager
+def stage(directory: Path, seed: int, rate: float) -> Iterator[Stage]:
+    """A stack with everything made and nothing started; all of it is gone afterwards."""
+    with ExitStack() as ending:
+        under = ending.enter_context(ground(directory / "stack", (FEED, SLOW)))
+        made = Stage(under, directory, seed, rate)
+        ending.callback(made.close)
+        yield made
+
+
+def _mount(directory: Path) -> bool:
+    """A small disk in memory where that is allowed: one that can be full."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "mandate-faults", str(directory)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "MANDATE_CONFIG": "", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def _eventually(look: Callable[[], bool], within_s: float) -> bool:
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if look():
+            return True
+        time.sleep(0.3)
+    return False
