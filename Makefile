@@ -1,6 +1,6 @@
 # Mandate. `make` lists what there is. A new machine needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak lint lint-deploy up down bench bench-core mutation lock clean setup setup-bench
+.PHONY: help demo test faults soak fuzz lint lint-deploy up down bench bench-core mutation lock clean setup setup-bench
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -22,6 +22,9 @@ faults: setup ## kill, pause, cut off and fill up each part under load, then che
 
 soak: setup ## a million steps of the simulated world, a few hours; STEPS= and SEED= change that
 	@$(RUN)/python -m tests.core.simulation --steps $(or $(STEPS),1000000) --seed $(or $(SEED),0)
+
+fuzz: setup ## 100,000 hostile records and 10,000 webhook bodies, without a broker, a few minutes; SEED= changes them
+	@$(RUN)/python -m tests.faults.fuzz --seed $(or $(SEED),0)
 
 lint: setup ## check style, format and types
 	@$(RUN)/ruff check .

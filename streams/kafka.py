@@ -101,16 +101,23 @@ class Consumed(NamedTuple):
 def consumed(message: Message) -> Consumed:
     """A message without an error as a value."""
     kind, timestamp_ms = message.timestamp()
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
     return Consumed(
         cast(str, message.topic()),
         cast(int, message.partition()),
         cast(int, message.offset()),
         message.key(),
         message.value(),
-        headers,
+        _headers_of(message),
         None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
     )
+
+
+def _headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """All of them, or none when the name of one is not UTF-8: the client can't give them, and raises."""
+    try:
+        return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    except (SystemError, UnicodeDecodeError):
+        return []
 
 
 class Sender:

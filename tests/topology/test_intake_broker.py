@@ -17,6 +17,7 @@ from schemas.records import DeadLetterCode
 from streams import EXIT_BROKEN, Broken
 from streams.kafka import Sender, make_producer
 from streams.registry import connect
+from tests.faults.fuzz import broker as fuzz
 from tests.topology.admitting import call
 from tests.topology.intake_process import Topics, eventually, intake, intake_process, unique
 
@@ -257,3 +258,30 @@ def test_kills_at_any_moment_lose_nothing_and_every_repeat_bears_the_same_id(
     ids = {(entry.body.event_id, entry.entry_id) for entry in entries if isinstance(entry.body, records.CallEvent)}
     assert {event_id for event_id, _ in ids} == {f"e{number}" for number in range(total)}
     assert len(ids) == total
+
+
+def test_a_header_name_that_is_no_text_does_not_end_intake(stack: Settings, topics: Topics) -> None:
+    lead, junk = unique("lead"), unique("junk").encode()
+    with intake(stack):
+        fuzz.send_with_header(stack, "telephony.events", b"\xff\xfe", junk)
+        fuzz.send_with_header(stack, "telephony.events", b"\xff\xfe", topics.codec.encode(call("e1", lead=lead)))
+        assert eventually(lambda: [letter for _, letter in topics.dead_letters() if letter.value == junk])
+        assert eventually(lambda: topics.events_of(lead)) == ["e1"]
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_hostile_records_and_webhooks_are_dead_letters_or_accepted_and_never_end_intake(
+    stack: Settings, topics: Topics, tmp_path: Path
+) -> None:
+    # Last in this file: it leaves what it sent.
+    hardened = stack.model_copy(update={"dead_letter_limit": 0, "unresolved_wait_s": 0.5})
+    with intake_process(hardened, tmp_path / "log") as process:
+        sent = fuzz.send(stack, topics.codec, 2_000, fuzz.register_foreign(stack), seed=11)
+        eventually(lambda: process.poll() is not None or topics.lag() == 0, within_s=120)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert topics.lag() == 0
+    found = fuzz.judge(sent, topics)
+    assert found.total() == len(sent) == 2_000
+    assert found["dead letter"] > 1_000
+    assert found["accepted"] > 100
