@@ -10,8 +10,10 @@ import typer
 
 from deploy.cli_dead_letters import dead_letters
 from deploy.cli_intervene import intervene
+from deploy.cli_keys import keys
 from deploy.cli_run import CODES, intake, sink, worker
 from deploy.cli_shared import EXIT_CODES, LOOK, RUN, TRY, call, epilog, loaded
+from deploy.cli_state import state
 from deploy.cli_topics import topics
 
 INTERRUPTED = 130
@@ -31,7 +33,9 @@ policy = typer.Typer(help="Test a policy bundle, put it into force.", no_args_is
 app.add_typer(sink, name="sink", rich_help_panel="Run the parts")
 app.add_typer(policy, name="policy", rich_help_panel="Run the parts")
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=LOOK)
+app.add_typer(state, name="state", rich_help_panel=LOOK)
 app.add_typer(topics, name="topics", rich_help_panel=LOOK)
+app.add_typer(keys, name="keys", rich_help_panel=RUN)
 
 Form = Literal["table", "json", "csv"]
 

@@ -107,7 +107,7 @@ class Topics:
     def journal(self, until: Position, lead_id: LeadId) -> Entries:
         """Reads the partition; an entry without the lead's id in it, and with a key, is not even decoded."""
         needle = lead_id.encode("utf-8", "surrogatepass")
-        for message in self._partition(until):
+        for message in records_of(self._settings, JOURNAL, until.partition, until.offset):
             key, value = message.key(), message.value()
             entry = None
             if value is not None and (not key or needle in value):
@@ -117,31 +117,35 @@ class Topics:
                     entry = None  # control passed over it too, with a dead letter
             yield entry, message.offset() or 0
 
-    def _partition(self, until: Position) -> Iterator[Message]:
-        """The journal partition without a group, up to a place or to its present end."""
-        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
-        from streams import Broken
-        from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
+def records_of(
+    settings: Settings, topic: str, number: int, until: int | None = None, *, group: str = "mandate-explain"
+) -> Iterator[Message]:
+    """Records of a partition, from its oldest to an offset, or to what is its end now. group: only for its rights."""
+    from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
-        consumer = make_consumer(self._settings, "mandate-explain", **{"enable.partition.eof": True})
-        try:
-            place = TopicPartition(JOURNAL, until.partition, OFFSET_BEGINNING)
-            low, _ = consumer.get_watermark_offsets(place, timeout=15)
-            progress = Progress(f"records of {JOURNAL}/{until.partition}", until.offset + 1 - low)
-            consumer.assign([place])
-            while True:
-                for message in consumer.consume(_BATCH, 1.0):
-                    record = checked(message)
-                    if at_end(message) or (record is not None and (record.offset() or 0) > until.offset):
-                        return
-                    if record is not None:
-                        progress.step()
-                        yield record
-        except KafkaException as error:
-            raise Broken(f"{JOURNAL} can't be read ({error.args[0].str()}).", CHECK_BROKERS) from error
-        finally:
-            consumer.close()
+    from streams import Broken
+    from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
+
+    consumer = make_consumer(settings, group, **{"enable.partition.eof": True})
+    try:
+        place = TopicPartition(topic, number, OFFSET_BEGINNING)
+        low, high = consumer.get_watermark_offsets(place, timeout=15)
+        until = high - 1 if until is None else until
+        progress = Progress(f"records of {topic}/{number}", min(high, until + 1) - low)
+        consumer.assign([place])
+        while True:
+            for message in consumer.consume(_BATCH, 1.0):
+                record = checked(message)
+                if at_end(message) or (record is not None and (record.offset() or 0) > until):
+                    return
+                if record is not None:
+                    progress.step()
+                    yield record
+    except KafkaException as error:
+        raise Broken(f"{topic} can't be read ({error.args[0].str()}).", CHECK_BROKERS) from error
+    finally:
+        consumer.close()
 
 
 class Export:

@@ -48,7 +48,7 @@ def run(
     """
     try:
         source: Source = Export(journal) if journal else Topics(settings)
-        court = _witness(settings)
+        court = witness(settings)
         found = source.decisions(wanted)
         derived = not found and isinstance(source, Export)
         if isinstance(source, Export) and not found:
@@ -100,7 +100,7 @@ def _caveats(found: list[Recorded], refold: Refold, court: Court, derived: bool)
     return caveats
 
 
-def _witness(settings: Settings) -> Witness:
+def witness(settings: Settings) -> Witness:
     """The keys that are at hand: the signing key where there is one, the approvers' where there are any."""
     path = settings.signing_key_path
     key = load_private_key(path) if path.exists() else Ed25519PrivateKey.from_private_bytes(OFFLINE_KEY)

@@ -2,13 +2,15 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from msgspec import structs
 
-from deploy.commands import explain, tail
+from deploy.commands import explain, state_verify, tail
 from deploy.commands.policy_activate import sign
 from deploy.settings import Settings
 from processors.policy import load_bundle
@@ -23,13 +25,17 @@ from schemas.records import (
     DeadLetterCode,
     Decision,
     LeadId,
+    LeadState,
     RequestId,
 )
+from schemas.rows import decode_row, encode_row
+from streams.kafka import make_producer
 from streams.registry import connect
 from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, eventually, worker
 
 pytestmark = pytest.mark.broker
 DECISIONS, DEAD_LETTERS = "permission.decisions", "dead.letters"
+CHANGELOG = "mandate-control-execution-changelog"
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +205,59 @@ def test_a_permit_is_explained_and_derived_again_from_the_topics_and_from_an_exp
     assert explain.run(stack, wanted=asked.request_id, journal=file, rederive=True) == 0
     assert capsys.readouterr().out == from_topics
     assert explain.run(stack, wanted="nobody-asked-this") == explain.BAD_INPUT
+
+
+def rewrite(settings: Settings, journal: Journal, partition: int, key: bytes, change: Callable[[bytes], bytes]) -> None:
+    """Puts a row on the changelog again, changed, as its last writer would, and ends the landing."""
+    last = {m.key(): m for m in journal.records(CHANGELOG, partition)}
+    producer = make_producer(settings)
+    for record, value in ((last[key], change(last[key].value() or b"")), (last[b"p"], last[b"p"].value())):
+        producer.produce(CHANGELOG, value, record.key(), partition, headers=record.headers() or [])
+    assert producer.flush(10) == 0
+
+
+def test_a_row_that_is_not_what_the_journal_gives_is_found_and_named(
+    stack: Settings, tmp_path: Path, journal: Journal, codec: Codec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Last in this file: the journal's beginning is gone from here on.
+    settings = stack.model_copy(update={"state_dir": tmp_path / "state"})
+    asked, later = request(), request()
+    with worker(settings, tmp_path) as running:
+        running.wait_ready(lambda partitions: len(partitions) == stack.partitions)
+        partition, _ = journal.append(asked)
+        eventually(lambda: answers(journal, codec, asked, partition))
+        eventually(lambda: journal.committed(partition) > 0)
+        # The worker lives and goes on writing.
+        assert state_verify.run(stack, every=True, state_dir=tmp_path / "state") == 0
+        told = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0] for line in told] == [f"partition {number}" for number in range(stack.partitions)]
+        assert all(line.endswith(": the same") for line in told)
+        assert running.terminate() == 0
+    key = b"l/" + asked.lead_id.encode()
+    state = decode_row(LeadState, {m.key(): m.value() for m in journal.records(CHANGELOG, partition)}[key] or b"")
+    rewrite(
+        stack, journal, partition, key, lambda row: encode_row(structs.replace(decode_row(LeadState, row), epoch=5))
+    )
+    assert state_verify.run(stack, every=True, partitions=[partition]) == state_verify.DIFFERENT
+    named = f"{asked.lead_id} differs, entry {state.applied_offset}, changelog "
+    assert named in (out := capsys.readouterr().out)
+    assert "epoch: recorded 5, the journal gives 0" in out
+    rewrite(stack, journal, partition, key, lambda _: encode_row(state))
+    assert state_verify.run(stack, sample=3) == 0
+    # Retention removes the lead's beginning, and then another lead comes.
+    admin = AdminClient({**stack.client_config()})
+    for future in admin.delete_records([TopicPartition(JOURNAL, partition, state.applied_offset + 1)]).values():
+        future.result()
+    with worker(settings, tmp_path / "again") as running:
+        running.wait_ready(lambda partitions: partition in partitions)
+        journal.append(later, partition=partition)
+        eventually(lambda: answers(journal, codec, later, partition))
+        assert running.terminate() == 0
+    capsys.readouterr()
+    assert state_verify.run(stack, every=True, partitions=[partition]) == state_verify.BEYOND
+    told, error = capsys.readouterr()
+    assert f"{asked.lead_id} can't be verified, entry {state.applied_offset}" in told
+    assert later.lead_id not in told
+    assert f"begins at offset {state.applied_offset + 1}, retention removed" in error
+    assert state_verify.run(stack, partitions=[99]) == state_verify.BAD_INPUT
+    assert state_verify.run(stack, state_dir=tmp_path / "nowhere") == state_verify.BAD_INPUT
