@@ -4,6 +4,7 @@ from processors import grants
 from processors.draft import Draft
 from processors.judge import Judgement
 from processors.lead import SECOND
+from processors.policy.names import CRM_ACTION
 from schemas.records import (
     AgentRequest,
     CrmUpdate,
@@ -33,7 +34,7 @@ def permit(draft: Draft, request: AgentRequest, judgement: Judgement, terms: Def
     draft.add("permissions", permission)
     token = grants.sign_grant(draft, request, action, grant_id)
     decision = answer(draft, request, judgement, terms, permission=permission, token=token)
-    if request.action == "update_crm":
+    if request.action == CRM_ACTION:
         # The write is on the log with its grant from here on: the grant is used.
         _write_crm(draft, request, decision, token)
         grants.end(draft, permission, PermissionStatus.USED)

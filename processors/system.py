@@ -3,18 +3,21 @@
 from processors.answers import permit
 from processors.draft import Draft
 from processors.judge import SYSTEM_ROLE, Judgement
+from processors.policy.names import CRM_ACTION
 from schemas.records import AgentId, AgentRequest, Channel, Criterion, CriterionName, RequestId, Verdict
 
 SYSTEM_AGENT = AgentId("mandate")
 
 
 def record_opt_out(draft: Draft) -> None:
-    """Writes the opt-out to the lead's CRM record; nothing when no record or no policy role is known."""
-    if draft.law is None or SYSTEM_ROLE not in draft.law.bundle.roles or not draft.value("lead.external_id"):
+    """Writes the opt-out to the lead's CRM record; nothing when no record, policy role or CRM action is known."""
+    if draft.law is None or not draft.value("lead.external_id"):
+        return
+    if SYSTEM_ROLE not in draft.law.bundle.roles or CRM_ACTION not in draft.law.bundle.actions:
         return
     request = AgentRequest(
         request_id=RequestId(draft.derive("system", "opt-out")), lead_id=draft.base.lead_id, agent_id=SYSTEM_AGENT,
-        role=SYSTEM_ROLE, action="update_crm", channel=Channel.BACKEND, crm_fields={"do_not_contact": "true"},
+        role=SYSTEM_ROLE, action=CRM_ACTION, channel=Channel.BACKEND, crm_fields={"do_not_contact": "true"},
         requested_at=draft.now,
     )  # fmt: skip
     criteria = tuple(Criterion(name=name, verdict=Verdict.PERMIT) for name in CriterionName)

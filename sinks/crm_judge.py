@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from agents.feed import RevocationFeed
 from agents.verify import Grant, GrantVerifier, Refusal
+from processors.policy.names import CRM_ACTION
 from schemas.records import CrmUpdate, ReasonCode, RevocationScope, TimeUs
 from sinks.policies import PolicyBook
 
-ACTION = "update_crm"
 SYSTEM_ROLE = "mandate"
 
 MAX_LATE_US = 24 * 3600 * 1_000_000
@@ -74,7 +74,7 @@ def _wrong_time(update: CrmUpdate, grant: Grant, now: TimeUs) -> Refusal | None:
 def _covered(update: CrmUpdate, verifier: GrantVerifier) -> Grant | Refusal:
     return verifier.check(
         update.grant,
-        action=ACTION,
+        action=CRM_ACTION,
         lead_id=update.lead_id,
         agent_id=update.agent_id,
         role=update.role,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
 from processors.explain.requirement import one_of
+from processors.judge import SYSTEM_ROLE
 from processors.lint.finding import Finding
 from processors.lint.formulas import outcomes
 from processors.lint.states import Demand, Pair, State, demands, domain, is_about, pairs
@@ -36,7 +37,8 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _of_roles(bundle: Bundle, rule: Rule) -> Iterator[Finding]:
-    roles = [role for name, role in bundle.roles.items() if "*" in rule.roles or name in rule.roles]
+    askers = {name: role for name, role in bundle.roles.items() if name != SYSTEM_ROLE}
+    roles = [role for name, role in askers.items() if "*" in rule.roles or name in rule.roles]
     actions = bundle.actions if "*" in rule.actions else rule.actions
     able = {action in role.actions for role in roles for action in actions}
     if able == {True}:

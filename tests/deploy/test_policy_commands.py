@@ -54,7 +54,7 @@ def test_explain_prints_words_or_what_there_is(capsys: pytest.CaptureFixture[str
     assert policy_explain.run(action="offer", role="closing", directory=SMALL, channel="voice") == 0
     assert "Offer a discount" in capsys.readouterr().out
     assert policy_explain.run(action="offer", role="nobody", directory=SMALL, channel=None) == 2
-    assert capsys.readouterr().err == "mandate: there is no role 'nobody'; there are: booking, closing\n"
+    assert capsys.readouterr().err == "mandate: there is no role 'nobody'; there are: booking, closing, mandate\n"
     assert policy_explain.run(action="offer", role="closing", directory=SMALL, channel="drum") == 2
     assert "there is no channel 'drum'; there are: VOICE, SMS" in capsys.readouterr().err
 
