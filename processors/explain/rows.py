@@ -1,7 +1,8 @@
 """The rows of one partition against the journal: the same entries folded again must give them, byte for byte.
 
 What may differ: a timer row may be too early, never too late (`processors.partition` says why). And rows may run ahead
-of the entry up to which the partition is applied, after a crash between two writes: such a row is compared at its own.
+of the entry up to which the partition is applied, in the middle of a landing or after a crash there: such a row is
+compared at its own entry.
 """
 
 import heapq
@@ -75,9 +76,8 @@ class Sample:
 
 
 class Table:
-    """The rows that matter, as the changelog gives them up to its last whole landing.
+    """The rows that matter, as the changelog has them.
 
-    A landing ends with the partition's own row; what comes after the last of these is not settled yet.
     disk_reaches: changelog offset that a worker's disk reaches; `on_disk` is then what it must hold.
     """
 
@@ -87,7 +87,6 @@ class Table:
         self.on_disk: dict[bytes, Row] = {}
         self.newer: set[bytes] = set()
         self._reaches = NOTHING if disk_reaches is None else disk_reaches
-        self._open: dict[bytes, Row | None] = {}
 
     def take(self, key: bytes, value: bytes | None, offset: int) -> None:
         """Takes a changelog record, in order. value None removes the row."""
@@ -99,15 +98,11 @@ class Table:
             if lead not in self.sample.chosen:
                 return
         row = None if value is None else Row(value, offset)
-        self._open[key] = row
+        _put(self.rows, key, row)
         if offset <= self._reaches:
             _put(self.on_disk, key, row)
         else:
             self.newer.add(key)
-        if key == PARTITION_KEY:
-            for settled, last in self._open.items():
-                _put(self.rows, settled, last)
-            self._open.clear()
 
     @property
     def applied(self) -> int:
@@ -117,7 +112,7 @@ class Table:
 
     def _forget(self, lead: LeadId) -> None:
         for key in keys_of(lead):
-            for rows in (self.rows, self.on_disk, self._open):
+            for rows in (self.rows, self.on_disk):
                 rows.pop(key, None)
             self.newer.discard(key)
 

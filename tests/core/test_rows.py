@@ -77,13 +77,24 @@ def test_what_control_writes_is_what_its_journal_gives_wherever_it_crashed(
     assert done.compared == 2
 
 
-def test_rows_after_the_last_whole_landing_are_not_settled_yet() -> None:
+@pytest.mark.parametrize("size", [2, 4, 20])
+def test_rows_that_run_ahead_of_what_is_applied_are_compared_where_they_are(size: int) -> None:
+    journal = story()
+    log = written(journal, size)
+    for end in range(len(log) + 1):  # as a reader may find it in the middle of a landing
+        done = verified(journal, log[:end])
+        assert (done.differences, done.beyond) == ([], []), end
+
+
+def test_a_row_that_runs_ahead_and_is_wrong_is_found() -> None:
     journal = story()
     log = written(journal, 4)
-    last = max(number for number, (key, _) in enumerate(log[:-1]) if key == PARTITION_KEY)
-    done = verified(journal, log[: last + 3])
-    assert (done.differences, done.beyond) == ([], [])
-    assert done.applied < len(journal) - 1
+    place = max(number for number, (key, _) in enumerate(log) if key == keys_of(BOB)[0])
+    state = state_of(log, BOB)
+    ahead = [*log[:place], (keys_of(BOB)[0], encode_row(msgspec.structs.replace(state, epoch=7)))]
+    done = verified(journal, ahead)
+    assert done.applied < state.applied_offset
+    assert [(found.subject, found.offset) for found in done.differences] == [(BOB, state.applied_offset)]
 
 
 def changed(log: Changelog, key: bytes, value: bytes | None) -> Changelog:
