@@ -35,6 +35,11 @@ def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
     return {**members, "kid": thumbprint, "alg": "EdDSA", "use": "sig"}
 
 
+def public_key_of(text: str) -> Ed25519PublicKey:
+    """A key of the policy, raw base64url; ValueError when it is none."""
+    return Ed25519PublicKey.from_public_bytes(unbase64url(text))
+
+
 class Signer:
     """Signs grants. Ed25519 is deterministic: the same claims give the same token."""
 

@@ -12,6 +12,7 @@ from schemas.avro_files import NAMESPACE, definition
 from schemas.records import Record
 
 MAX_ITEMS = 100
+SIGNATURE_BYTES = 64
 EARLIEST = 0
 LATEST = 7_258_118_400_000_000
 """2200-01-01: later times come from seconds or milliseconds taken for microseconds, or from a broken clock."""
@@ -54,6 +55,8 @@ def _check_of(name: str, avro: object) -> Check | None:
     if avro == "string":
         required = name.endswith("_id")
         return _id if required else None if name in _WHOLE else _string(MAX_TEXT if name in _TEXTS else MAX_ID)
+    if avro == "bytes" and name == "signature":
+        return _signature
     if avro == "double" and name == "confidence":
         return _confidence
     if isinstance(avro, str) and avro.startswith(NAMESPACE + "."):
@@ -121,6 +124,12 @@ def _entries(check: Check | None) -> Check:
 def _time(value: object, where: str) -> str | None:
     if isinstance(value, int) and not EARLIEST <= value < LATEST:
         return f"{where}: {value} is no time between 1970 and 2200; microseconds since 1970 are expected"
+    return None
+
+
+def _signature(value: object, where: str) -> str | None:
+    if isinstance(value, bytes) and len(value) > SIGNATURE_BYTES:
+        return f"{where}: {len(value)} bytes; an Ed25519 signature has {SIGNATURE_BYTES}"
     return None
 
 

@@ -67,6 +67,7 @@ FACTS: tuple[FactKind, ...] = (
     FactKind("paused", (), "people", "author who paused automation", "not paused"),
     FactKind("intervention.rejected", (), "people", "the last intervention that was not accepted, and why", "none"),
     FactKind("grants.misused", (), "outcomes", "number of outcomes reported without, or again under, a grant", "none"),
+    FactKind("outcome.rejected", (), "outcomes", "the last one not shown to be by its agent, and why", "none"),
     FactKind("conversation.live", (), "calls", "the call that is in progress", "no call"),
     FactKind("conversation.channel", tuple(Channel), "calls, messages", "its channel"),
     FactKind("conversation.phase", ("initiated", "ringing", "answered", "ended"), "calls, messages", "how far it is"),

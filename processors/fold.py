@@ -30,6 +30,7 @@ from processors.law import Law
 from processors.lead import live_conversation, new_lead, next_due
 from schemas.records import (
     ActiveGrant,
+    AgentOutcome,
     EntryKind,
     ExecutionState,
     JournalEntry,
@@ -110,12 +111,17 @@ def due_at(state: LeadState, law: Law | None) -> TimeUs | None:
 
 
 def _is_new(draft: Draft) -> bool:
-    """False for a producer's repeat of an event. Requests know their own repeats; interim text leaves no mark."""
+    """False for a producer's repeat of an event, and for a report that its agent is not shown to have made.
+
+    Requests know their own repeats; interim text leaves no mark.
+    """
     entry = draft.entry
     if entry.kind in (EntryKind.REQUEST, EntryKind.TICK):
         return True
     if isinstance(entry.body, TranscriptSegment) and entry.body.status is SegmentStatus.INTERIM:
         return True
+    if isinstance(entry.body, AgentOutcome) and outcomes.turned_away(draft, entry.body):
+        return False  # and leaves no mark: the agent's own report under this id is still to come
     mark = short_digest(entry.kind, draft.cause_id)
     if mark in draft.get("seen"):
         return False

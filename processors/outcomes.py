@@ -1,8 +1,9 @@
 """What agents report: the end of an action, and the obligations they fulfilled."""
 
-from processors import dialogue, grants, requests, signals
+from processors import dialogue, grants, identity, requests, signals
 from processors.conversation import release_floor
 from processors.draft import Draft
+from processors.lead import MAX_REASON
 from schemas.records import (
     AgentId,
     AgentOutcome,
@@ -37,6 +38,14 @@ def on_outcome(draft: Draft, outcome: AgentOutcome) -> None:
     keeps = action is not None and action.keeps_floor and outcome.result is OutcomeResult.DONE
     if draft.value("floor") == outcome.agent_id and not keeps and not _goes_on(draft, outcome.agent_id):
         release_floor(draft)
+
+
+def turned_away(draft: Draft, outcome: AgentOutcome) -> bool:
+    """Is it not proven that the agent reported this? Then it is noted, and nothing else: no other is stopped for it."""
+    why = identity.unproven(outcome, draft.law)
+    if why is not None:
+        draft.set_fact("outcome.rejected", f"{outcome.outcome_id}: {why}"[:MAX_REASON])
+    return why is not None
 
 
 def _goes_on(draft: Draft, agent_id: AgentId) -> bool:

@@ -6,9 +6,8 @@ and lifts only what the policy marks as overridable. Each use stands in its deci
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from processors.authority import override_text, unbase64url
+from processors.authority import override_text, public_key_of
 from processors.draft import Draft
 from processors.lead import MAX_OVERRIDES, MAX_REASON, SECOND
 from processors.policy import Person
@@ -51,7 +50,7 @@ def _author(draft: Draft, intervention: HumanIntervention) -> tuple[Person | Non
     if intervention.signature is None:
         return None, "it is not signed"
     try:
-        key = Ed25519PublicKey.from_public_bytes(unbase64url(person.public_key))
+        key = public_key_of(person.public_key)
         key.verify(intervention.signature.signature, override_text(intervention))
     except (InvalidSignature, ValueError):
         return None, f"the signature is not {intervention.author}'s"

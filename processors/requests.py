@@ -2,7 +2,7 @@
 
 import msgspec
 
-from processors import escalation, grants, overrides, refusals
+from processors import escalation, grants, identity, overrides, refusals
 from processors.answers import answer, permit
 from processors.draft import Draft
 from processors.hearing import Situation
@@ -27,12 +27,15 @@ def hear(draft: Draft, request: AgentRequest) -> None:
     """A request arrives. A repeat of one that was answered changes nothing: the answer is on the log."""
     digest = _digest(draft, request)
     known = next((j for j in draft.get("judged") if j.request_id == request.request_id), None)
-    if known is not None:
-        if known.digest != digest:
-            message = "Another request was already answered under this request_id: choose a new one."
-            answer(draft, request, refuse(ReasonCode.REQUEST_CONFLICT, message), None)
+    if known is not None and known.digest == digest:
         return
-    judgement = _judge(draft, request, draft.now)
+    if _turned_away(draft, request):
+        return
+    if known is not None:
+        message = "Another request was already answered under this request_id: choose a new one."
+        answer(draft, request, refuse(ReasonCode.REQUEST_CONFLICT, message), None)
+        return
+    judgement = _too_late(draft, request) or _judge(draft, request, draft.now)
     _note(draft, request, digest, judgement.verdict)
     if judgement.verdict is Verdict.DEFER and judgement.wait is not None:
         defer = msgspec.structs.replace(judgement.wait, defer_id=draft.derive("defer", request.request_id))
@@ -43,12 +46,43 @@ def hear(draft: Draft, request: AgentRequest) -> None:
         _conclude(draft, request, judgement, None)
 
 
+def _turned_away(draft: Draft, request: AgentRequest) -> bool:
+    """A request whose agent is not proven is answered and leaves no trace: its id stays free for the agent itself.
+
+    As it is not among those that were judged, it counts for no trigger, and no person can override it.
+    """
+    why = identity.unproven(request, draft.law)
+    if why is None:
+        return False
+    judgement = refuse(ReasonCode.IDENTITY_UNPROVEN, f"Nothing shows that the agent is who it says: {why}.")
+    answer(draft, request, judgement, None)
+    escalation.open_for_codes(draft, judgement.codes, request.conversation_id)
+    return True
+
+
 def _digest(draft: Draft, request: AgentRequest) -> int:
     """Digest of who asks for exactly what, where."""
     return short_digest(
         request.agent_id, request.role, request.action, request.conversation_id or "", request.channel,
         grants.request_digest(draft, request), request.text or "", request.prompt_scope or "", request.max_tokens or 0,
     )  # fmt: skip
+
+
+def _too_late(draft: Draft, request: AgentRequest) -> Judgement | None:
+    """The answer to a request that can't be answered in time any more: the rules are not asked.
+
+    What the entry waits for control counts as passed, by intake's measure: docs/decisions/overload.md.
+    """
+    behind = draft.entry.behind_us
+    answered = draft.now + behind
+    max_age_s = draft.law.bundle.limits.request_max_age_s if draft.law else None
+    is_old = max_age_s is not None and request.requested_at < answered - max_age_s * SECOND
+    if not is_old and (request.deadline is None or request.deadline > answered):
+        return None
+    message = f"Its time is over before it is answered; control is {behind / SECOND:.1f} s behind." if behind else (
+        "Its time was over when it came."
+    )
+    return refuse(ReasonCode.TOO_LATE, message)
 
 
 def _judge(draft: Draft, request: AgentRequest, first_heard_at: int, deadline: int | None = None) -> Judgement:
@@ -122,9 +156,13 @@ def _wait(draft: Draft, request: AgentRequest, defer: DeferTerms) -> None:
         Deferral(
             defer_id=defer.defer_id, request=request, resume_when=defer.resume_when, not_before=defer.not_before,
             deadline=defer.deadline, on_deadline=defer.on_deadline, deferred_at=draft.now,
-            traceparent=draft.entry.traceparent,
+            traceparent=draft.entry.traceparent, proven_under=_revision(draft),
         ),
     )  # fmt: skip
+
+
+def _revision(draft: Draft) -> int:
+    return draft.law.revision if draft.law else 0
 
 
 def _ask_for_silence(draft: Draft, request: AgentRequest, judgement: Judgement) -> None:
@@ -175,11 +213,17 @@ def judge_due(draft: Draft) -> None:
 
 
 def _judge_deferral(draft: Draft, deferral: Deferral) -> None:
+    # A signature is verified once; another policy may know other agents and keys.
+    why = identity.unproven(deferral.request, draft.law) if deferral.proven_under != _revision(draft) else None
+    if why is not None:
+        _end(draft, deferral, refuse(ReasonCode.IDENTITY_UNPROVEN, f"By the policy now in force {why}."))
+        return
     judgement = _judge(draft, deferral.request, deferral.deferred_at, deferral.deadline)
     if judgement.verdict is Verdict.DEFER and judgement.wait is not None:
         again = msgspec.structs.replace(
-            deferral, resume_when=judgement.wait.resume_when, not_before=judgement.wait.not_before
-        )
+            deferral, resume_when=judgement.wait.resume_when, not_before=judgement.wait.not_before,
+            proven_under=_revision(draft),
+        )  # fmt: skip
         draft.put("deferrals", tuple(again if d is deferral else d for d in draft.get("deferrals")))
         _ask_for_silence(draft, deferral.request, judgement)
         return

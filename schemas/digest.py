@@ -20,14 +20,15 @@ def parameters_digest(parameters: Parameters, crm_fields: Mapping[str, str], too
     Raises ValueError for text that is not Unicode (a lone surrogate), which no record holds.
     """
     asked: Any = {
-        "parameters": {name: _canonical(value) for name, value in parameters.items()},
+        "parameters": {name: canonical(value) for name, value in parameters.items()},
         "crm_fields": dict(crm_fields),
         "tool": tool,
     }
     return hashlib.sha256(rfc8785.dumps(asked)).hexdigest()
 
 
-def _canonical(value: bool | int | str) -> Any:
+def canonical(value: bool | int | str) -> Any:
+    """A parameter as it stands in canonical JSON."""
     if isinstance(value, int) and abs(value) > _SAFE_INTEGER:
         return {"integer": str(value)}
     return value

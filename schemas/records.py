@@ -43,6 +43,13 @@ class OutcomeResult(StrEnum):
     DECLINED = "DECLINED"
 
 
+class AgentSignature(Record, frozen=True, kw_only=True, gc=False):
+    """An agent's signature over one of its records, all fields but this one (`schemas.signing`)."""
+
+    kid: str
+    signature: bytes
+
+
 class AgentOutcome(Record, frozen=True, kw_only=True, gc=False):
     """What became of a permitted action (topic agent.outcomes)."""
 
@@ -56,6 +63,7 @@ class AgentOutcome(Record, frozen=True, kw_only=True, gc=False):
     fulfilled: tuple[str, ...] = ()
     detail: str | None = None
     occurred_at: TimeUs
+    signature: AgentSignature | None = None
 
 
 class Channel(StrEnum):
@@ -87,6 +95,7 @@ class AgentRequest(Record, frozen=True, kw_only=True, gc=False):
     text: str | None = None
     prompt_scope: str | None = None
     max_tokens: int | None = None
+    signature: AgentSignature | None = None
 
 
 class AnsweredBy(StrEnum):
@@ -354,6 +363,7 @@ class ReasonCode(StrEnum):
     TOO_MANY_OPEN = "TOO_MANY_OPEN"
     FLOOR_PASSED = "FLOOR_PASSED"
     STOP_PHRASE = "STOP_PHRASE"
+    IDENTITY_UNPROVEN = "IDENTITY_UNPROVEN"
 
 
 class FactRef(Record, frozen=True, kw_only=True, gc=False):
@@ -573,6 +583,7 @@ class Deferral(Record, frozen=True, kw_only=True, gc=False):
     on_deadline: DeferEnd
     deferred_at: TimeUs
     traceparent: str | None = None
+    proven_under: int = 0
 
 
 class DirectiveType(StrEnum):
@@ -848,6 +859,7 @@ class JournalEntry(Record, frozen=True, kw_only=True, gc=False):
     source_partition: int
     source_offset: int
     traceparent: str | None = None
+    behind_us: int = 0
     body: CallEvent | TranscriptSegment | MessageEvent | Signal | CrmEvent | AgentRequest | AgentOutcome | HumanIntervention | PolicyActivation | Tick
 
 

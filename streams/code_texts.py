@@ -119,6 +119,10 @@ REASONS: Mapping[ReasonCode, CodeText] = {
     R.TOO_MANY_OPEN: CodeText("The lead has as many grants or waiting requests as it can hold.", "End some first."),
     R.FLOOR_PASSED: CodeText("Another agent has the lead now.", "Be silent."),
     R.STOP_PHRASE: CodeText("The buyer called a halt.", "Stop what you are doing."),
+    R.IDENTITY_UNPROVEN: CodeText(
+        "Nothing shows that the agent is who it says: no valid signature, or not its role.",
+        "Sign with a key that the policy's `agents:` lists for the agent; see docs/agents.md.",
+    ),
 }
 
 DEAD_LETTERS: Mapping[DeadLetterCode, CodeText] = {

@@ -28,7 +28,7 @@ class Problem(NamedTuple):
 
 _KINDS = {
     "rules": "rule", "actions": "action", "roles": "role", "triggers": "trigger", "obligations": "obligation",
-    "people": "person", "regulations": "regulation", "stages": "stage",
+    "people": "person", "agents": "agent", "regulations": "regulation", "stages": "stage",
 }  # fmt: skip
 KINDS_BY_WORD = {word: key for key, word in _KINDS.items()}
 """Top-level keys whose parts go by a name, by the word for one."""

@@ -95,6 +95,21 @@ def liftable_noes(bundle: Bundle) -> Iterator[Finding]:
             yield Finding(("rules", rule.id, "overridable"), sentence)
 
 
+def unproven_agents(bundle: Bundle) -> Iterator[Finding]:
+    """Agents that anybody could be, and those that nobody can be."""
+    if not bundle.identity.required:
+        sentence = "an agent that `agents` does not name is heard unsigned: whoever writes agent.requests can be it"
+        yield Finding(("identity", "required"), sentence, is_warning=True)
+    owners: dict[str, str] = {}
+    for name, agent in bundle.agents.items():
+        if not agent.public_keys:
+            yield Finding(("agents", name), "nobody can act as it: it has no public key", is_warning=True)
+        for kid, key in agent.public_keys.items():
+            if owners.setdefault(key, name) != name:
+                sentence = f"its key {kid} is also a key of {owners[key]}: each can act as the other"
+                yield Finding(("agents", name, "public_keys", kid), sentence)
+
+
 def unreachable_needs(bundle: Bundle) -> Iterator[Finding]:
     """Actions that need what only the outcome of an action brings, where no role may ask for such an action."""
     asked = {pair.action for pair in pairs(bundle)}

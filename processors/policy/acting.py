@@ -72,6 +72,24 @@ class Person(Model):
     may_override: tuple[str, ...] = Field((), description="actions; * is all of them")
 
 
+PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+
+
+class RegisteredAgent(Model):
+    """An agent that is who it says only with a signature by one of its keys."""
+
+    roles: tuple[str, ...] = Field(description="roles it may act in")
+    public_keys: Mapping[str, PublicKey] = Field(
+        description="kid -> raw Ed25519 public key, base64url; several while one follows another; none: nobody is it"
+    )
+
+
+class Identity(Model):
+    """What an agent must show before it is heard."""
+
+    required: bool = Field(False, description="agents that `agents` does not name are not heard at all")
+
+
 class Obligation(Model):
     """What an agent must do with a permit, and what shows that it was done."""
 

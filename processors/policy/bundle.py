@@ -13,7 +13,7 @@ import rfc8785
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from processors.policy.acting import Action, Limits, Obligation, Person, Role, Stage
+from processors.policy.acting import Action, Identity, Limits, Obligation, Person, RegisteredAgent, Role, Stage
 from processors.policy.contact import Contact, Regulation
 from processors.policy.model import Model, PolicyError
 from processors.policy.rules import Rule
@@ -39,6 +39,8 @@ class Bundle(Model):
     roles: Mapping[str, Role]
     obligations: Mapping[str, Obligation]
     people: Mapping[str, Person] = Field(default_factory=dict, description="author -> whose signed word counts")
+    agents: Mapping[str, RegisteredAgent] = Field(default_factory=dict, description="agent_id -> who may act as it")
+    identity: Identity = Identity()
     contact: Contact
     signals: Signals
     phrases: Phrases
@@ -69,6 +71,8 @@ class Bundle(Model):
             yield from (f"{who}: no action {a!r}" for a in actions if a not in self.actions and a != "*")
         for rule in self.rules:
             yield from (f"rule {rule.id}: no role {r!r}" for r in rule.roles if r not in self.roles and r != "*")
+        for name, agent in self.agents.items():
+            yield from (f"agent {name}: no role {r!r}" for r in agent.roles if r not in self.roles)
         known = {rule.id for rule in self.rules}
         for name, row in self.regulations.items():
             enforcing = [place for place in row.enforced_by if not place.startswith("contact.")]

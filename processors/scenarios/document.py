@@ -13,7 +13,7 @@ NOON = "2026-11-18T12:00 America/New_York"
 
 Group = Literal[
     "criteria", "intent", "stages", "roles", "timing", "uncertainty", "disorder", "contention", "defer", "grants",
-    "no", "escalation", "override", "dialogue", "disclosure", "state",
+    "no", "escalation", "override", "dialogue", "disclosure", "state", "identity",
 ]  # fmt: skip
 
 

@@ -1,6 +1,11 @@
-"""The people of scenarios: one published key signs for all of them, so that it is worth nothing anywhere else."""
+"""Who signs in scenarios: people, all with one published key, and agents, each key made of its published name.
+
+So they are worth nothing anywhere else.
+"""
 
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -8,30 +13,58 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import structs
 
 from processors.authority import override_text
-from schemas.records import HumanIntervention, PolicySignature
+from processors.policy import Bundle
+from schemas.records import AgentOutcome, AgentRequest, AgentSignature, HumanIntervention, PolicySignature, Record
+from schemas.signing import signed_text
 
-_KEY = Ed25519PrivateKey.from_private_bytes(b"mandate scenario: not secret key")
+_PEOPLE = b"mandate scenario: not secret key"
 PLACEHOLDER = "scenario"
-"""What a scenario writes for the public key of a person."""
+"""What a scenario writes for the public key of a person, or of an agent."""
 
 
-def public_key() -> str:
+def _key(name: str = "") -> Ed25519PrivateKey:
+    """The key of all people, or the one of a name: `<agent>/<kid>`."""
+    return Ed25519PrivateKey.from_private_bytes(sha256(_PEOPLE + name.encode()).digest() if name else _PEOPLE)
+
+
+def public_key(name: str = "") -> str:
     """The raw public key, base64url."""
-    raw = _KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    raw = _key(name).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def with_keys(change: Any) -> Any:
-    """A change of a bundle in which each `public_key: scenario` is the key."""
-    if isinstance(change, dict):
-        return {
-            key: public_key() if key == "public_key" and value == PLACEHOLDER else with_keys(value)
-            for key, value in change.items()
-        }
-    return [with_keys(item) for item in change] if isinstance(change, list) else change
+    """A change of a bundle in which each `scenario` in the place of a public key is the key."""
+    if not isinstance(change, dict):
+        return [with_keys(item) for item in change] if isinstance(change, list) else change
+    filled = {
+        key: public_key() if key == "public_key" and value == PLACEHOLDER else with_keys(value)
+        for key, value in change.items()
+    }
+    agents = filled.get("agents")
+    for name, agent in agents.items() if isinstance(agents, dict) else ():
+        keys = (agent or {}).get("public_keys") or {}
+        keys.update({kid: public_key(f"{name}/{kid}") for kid, key in keys.items() if key == PLACEHOLDER})
+    return filled
 
 
-def signed(intervention: HumanIntervention) -> HumanIntervention:
-    """The intervention with its author's signature."""
-    signature = PolicySignature(key_id=intervention.author, signature=_KEY.sign(override_text(intervention)))
-    return structs.replace(intervention, signature=signature)
+def signed(body: Record, how: Any, bundle: Bundle, named: Mapping[str, Record]) -> Record:
+    """The record with a signature; ValueError when there can't be one.
+
+    how: true = with the key of its person or agent; of an agent also a kid, `<agent>/<kid>` for a key of another
+    agent under its kid, or {of: NAME} for the very signature that another step bore.
+    """
+    if isinstance(body, HumanIntervention):
+        by = PolicySignature(key_id=body.author, signature=_key().sign(override_text(body)))
+        return structs.replace(body, signature=by)
+    assert isinstance(body, AgentRequest | AgentOutcome)
+    if isinstance(how, dict):
+        borrowed: AgentSignature | None = getattr(named.get(str(how.get("of"))), "signature", None)
+        if borrowed is None or len(how) != 1:
+            raise ValueError("signed: expected {of: NAME} of a step that is signed")
+        return structs.replace(body, signature=borrowed)
+    registered = bundle.agents.get(body.agent_id)
+    usual = next(iter(registered.public_keys if registered else ()), "k1")
+    owner, _, kid = (usual if how is True else str(how)).rpartition("/")
+    key = _key(f"{owner or body.agent_id}/{kid}")
+    return structs.replace(body, signature=AgentSignature(kid=kid, signature=key.sign(signed_text(body))))

@@ -12,7 +12,8 @@ from schemas.records import CriterionName, Decision, JournalEntry, ReasonCode, V
 def broken(tale: Tale) -> Iterator[str]:
     """Sentences about what does not hold; none when all does."""
     for request_id, request in tale.requests().items():
-        answers = [d for d in tale.decisions(request_id) if not _is_conflict(d)]
+        all_answers = tale.decisions(request_id)
+        answers = [d for d in all_answers if not _is_to_another(d)] or all_answers[:1]
         state = tale.state(request.lead_id)
         waits = any(d.request.request_id == request_id for d in (state.deferrals if state else ()))
         yield from (f"request {request_id}: {problem}" for problem in problems(answers, waits=waits))
@@ -21,9 +22,12 @@ def broken(tale: Tale) -> Iterator[str]:
     yield from replay(tale)
 
 
-def _is_conflict(decision: Decision) -> bool:
-    """The answer to another request under an id that is taken."""
-    return any(r.code is ReasonCode.REQUEST_CONFLICT for c in decision.criteria for r in c.reasons)
+_TO_ANOTHER = (ReasonCode.REQUEST_CONFLICT, ReasonCode.IDENTITY_UNPROVEN)
+
+
+def _is_to_another(decision: Decision) -> bool:
+    """The answer to another request under an id that is taken, or to one that its agent is not shown to have sent."""
+    return decision.defer is None and any(r.code in _TO_ANOTHER for c in decision.criteria for r in c.reasons)
 
 
 def problems(answers: list[Decision], *, waits: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ fields: a new one in the schema can be given at once.
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,7 +19,7 @@ from processors.scenarios.source import BadScenario, Seq, plain, read
 from processors.scenarios.tale import Tale
 from processors.scenarios.words import CONTROLS, WORDS, Step
 from schemas.jsonio import from_json, iso, to_json
-from schemas.records import HumanIntervention, PolicyActivation, Record, TranscriptSegment
+from schemas.records import PolicyActivation, Record, TranscriptSegment
 
 
 class Teller:
@@ -51,8 +51,8 @@ class Teller:
         at = self._move(step)
         fields = resolve(self._tale, step, word, at)
         body: Record = from_json(word.record, fields)
-        if step.controls.get("signed"):
-            body = signed(cast(HumanIntervention, body))
+        if how := step.controls.get("signed"):
+            body = signed(body, how, self._tale.bundle, self._tale.named)
         self._name(step, body)
         self._tale.conversations[fields["lead_id"]] = fields.get("conversation_id") or conversation_of(self._tale, step)
         self._tale.tell(body, at)

@@ -44,7 +44,7 @@ WORDS: dict[str, Word] = {
 }  # fmt: skip
 """Words that append a record about a lead."""
 CONTROLS = ("as", "after", "lead", "conversation", "signed")
-"""What a step may also say, beside its word or under it; `signed` is of human alone."""
+"""What a step may also say, beside its word or under it; `signed` where the record has a signature."""
 
 
 class Step(NamedTuple):

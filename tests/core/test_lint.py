@@ -42,6 +42,28 @@ def test_the_bundles_that_ship_and_the_small_one_have_no_problems() -> None:
     assert lint(SMALL, TODAY) == []
 
 
+def test_agents_that_anybody_could_be_are_a_warning_and_a_key_of_two_agents_is_a_problem(tmp_path: Path) -> None:
+    required, key, other = "identity: {required: true}", "A" * 43, "B" * 43
+    one = f"one: {{roles: [closing], public_keys: {{k1: {key}, k2: {other}}}}}"
+
+    def found(identity: str) -> list[tuple[str, str, bool]]:
+        problems = problems_of(tmp_path, (required, identity))
+        return [(p.about, p.sentence.partition(":")[0], p.is_warning) for p, _ in problems]
+
+    assert found(f"agents: {{{one}}}\n{required}") == []
+    assert found("identity: {required: false}") == [
+        ("identity.required", "an agent that `agents` does not name is heard unsigned", True)
+    ]
+    assert found(f"agents: {{one: {{roles: [closing], public_keys: {{}}}}}}\n{required}") == [
+        ("agent one", "nobody can act as it", True)
+    ]
+    assert found(f"agents: {{{one}, two: {{roles: [closing], public_keys: {{k1: {other}}}}}}}\n{required}") == [
+        ("agent two", "its key k1 is also a key of one", False)
+    ]
+    for wrong in (f"roles: [closer], public_keys: {{k1: {key}}}", "roles: [closing], public_keys: {k1: short}"):
+        assert [about for about, *_ in found(f"agents: {{one: {{{wrong}}}}}\n{required}")] == ["agent one"]
+
+
 ASKED = "check: {kind: fact_not_in, fact: intent.scope, values: [confirmed]}"
 DISCLOSED = "check: {kind: obligation_met, obligation: disclose_ai}"
 DISCOUNT = """cel: 'request.ints["discount_bp"] <= role.max_discount_bp'"""
