@@ -42,7 +42,7 @@ def ensure_topics(settings: Settings, catalogue: Mapping[str, Topic] = TOPICS) -
     A topic with another number of partitions or another cleanup policy is a ClusterError: leads would land in other
     partitions, or changelogs lose rows. Other differences, such as retention, are the operator's right.
     """
-    admin = AdminClient({**settings.client_config(), "log_level": 0})
+    admin = _admin(settings)
     existing = _existing(admin)
     new = [topic for name, topic in catalogue.items() if name not in existing]
     _compare(admin, settings, {name: topic for name, topic in catalogue.items() if name in existing}, existing)
@@ -71,7 +71,7 @@ def ensure_acls(settings: Settings, wanted: Sequence[Acl]) -> tuple[list[Acl], l
 
     What is beside them is never removed here: somebody may live by it. Idempotent.
     """
-    admin = AdminClient({**settings.client_config(), "log_level": 0})
+    admin = _admin(settings)
     everything = AclBindingFilter(
         ResourceType.ANY, _ANY, ResourcePatternType.ANY, _ANY, _ANY, AclOperation.ANY, AclPermissionType.ALLOW
     )
@@ -114,13 +114,26 @@ def _acl(binding: AclBinding) -> Acl:
 
 def _no_acls(error: KafkaException) -> ClusterError:
     reason = error.args[0]
-    advice = {
-        KafkaError.SECURITY_DISABLED: "Set authorizer.class.name=org.apache.kafka.metadata.authorizer."
-        "StandardAuthorizer on brokers and controllers.",
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED: "Log in as a super user of the brokers, or as one who may alter the"
-        " cluster.",
-    }.get(reason.code(), "Check MANDATE_KAFKA_BOOTSTRAP and the security settings.")
-    return ClusterError(f"The cluster's ACLs can't be read or made ({reason.str()}).", advice)
+    if reason.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:  # the broker's own words are a dump of the request
+        return ClusterError("This user may not read or make ACLs.", "Log in as a super user of the brokers.")
+    if reason.code() == KafkaError.SECURITY_DISABLED:
+        return ClusterError(
+            "The cluster has no authorizer: everybody may do everything.",
+            "Set authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer on brokers and"
+            " controllers.",
+        )
+    return ClusterError(
+        f"The cluster's ACLs can't be read or made ({reason.str()}).",
+        "Check MANDATE_KAFKA_BOOTSTRAP and the security settings.",
+    )
+
+
+def _admin(settings: Settings) -> AdminClient:
+    """A client for administration, once the cluster has let us in."""
+    from streams.access import check_access
+
+    check_access(settings)
+    return AdminClient({**settings.client_config(), "log_level": 0})
 
 
 def _incompatible(registry: SchemaRegistry, subject: str, topic: Topic) -> ClusterError | None:

@@ -120,7 +120,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="escalation.cases", doc="Cases for people.", key="lead_id",
           value=records.EscalationCase, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(HUMAN, AUDIT_SINK, DATA, AUDITOR)),
     Topic(name="crm.updates", doc="CRM writes under a grant.", key="lead_id",
-          value=records.CrmUpdate, writers=(CONTROL,), readers=(CRM_SINK,)),
+          value=records.CrmUpdate, writers=(CONTROL,), readers=(CRM_SINK, AUDITOR)),
     Topic(name="crm.results", doc="What the CRM sink did.", key="lead_id",
           value=records.CrmResult, retention_ms=FIVE_YEARS_MS, writers=(CRM_SINK,), readers=(AGENT, AUDIT_SINK, DATA, AUDITOR)),
     Topic(name="audit.checkpoints", doc="Commits of the audit sink.", key="table", partitions=1,

@@ -30,9 +30,26 @@ if TYPE_CHECKING:
 
 Delivered = Callable[[], None]
 CHECK_BROKERS = "Check MANDATE_KAFKA_BOOTSTRAP and the brokers, or `mandate status` for the local one."
+CHECK_PERMISSIONS = (
+    "This user lacks a permission: `mandate topics acls` prints what each part needs; as a super user, with --apply,"
+    " it makes that."
+)
 _COMPLAIN_EVERY_S = 30.0
 _METADATA_S = 15.0
 _POLL_S = 0.2
+
+
+_NOT_PERMITTED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+}
+
+
+def remedy_of(error: KafkaError) -> str:
+    """What the operator does about an error of the client."""
+    return CHECK_PERMISSIONS if error.code() in _NOT_PERMITTED else CHECK_BROKERS
 
 
 class _Complaints:
@@ -128,7 +145,7 @@ class Sender:
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
-        self._failure: str | None = None
+        self._failure: Broken | None = None
         self.pending = 0
 
     def send(
@@ -150,7 +167,8 @@ class Sender:
         def report(error: KafkaError | None, _message: Message) -> None:
             self.pending -= 1
             if error is not None:
-                self._failure = self._failure or f"{topic} did not take a record ({error.str()})."
+                failure = Broken(f"{topic} did not take a record ({error.str()}).", remedy_of(error))
+                self._failure = self._failure or failure
             elif delivered is not None:
                 delivered()
 
@@ -186,7 +204,7 @@ class Sender:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise Broken(self._failure, CHECK_BROKERS)
+            raise self._failure
 
 
 def partition_count(client: Consumer | Producer, topic: str) -> int:
@@ -196,6 +214,8 @@ def partition_count(client: Consumer | Producer, topic: str) -> int:
     except KafkaException as error:
         reason = error.args[0].str()
         raise Broken(f"The Kafka cluster does not answer ({reason}).", CHECK_BROKERS) from error
+    if found.error is not None and found.error.code() in _NOT_PERMITTED:
+        raise Broken(f"{topic} may not be looked at ({found.error.str()}).", CHECK_PERMISSIONS)
     if found.error is not None or not found.partitions:
         raise Broken(f"There is no topic {topic}.", "Run `mandate up` or `mandate topics --create`.")
     return len(found.partitions)
@@ -230,7 +250,7 @@ def checked(message: Message) -> Message | None:
         return message
     if at_end(message) or (error.retriable() and not error.fatal()):
         return None
-    raise Broken(f"{message.topic() or 'The cluster'} can't be read ({error.str()}).", CHECK_BROKERS)
+    raise Broken(f"{message.topic() or 'The cluster'} can't be read ({error.str()}).", remedy_of(error))
 
 
 def follow(

@@ -84,6 +84,7 @@ AUDITOR = Stage(
         "execution.transitions",
         "execution.state",
         "escalation.cases",
+        "crm.updates",
         "crm.results",
         "audit.checkpoints",
         "dead.letters",

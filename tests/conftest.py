@@ -20,8 +20,14 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A running throwaway stack, shared by the tests that mind nobody else's records."""
     end_leftovers()
     with running_stack(tmp_path_factory.mktemp("stack")) as settings:
         yield settings
+
+
+@pytest.fixture(scope="session")
+def stack(shared_stack: Settings) -> Settings:
+    """The shared stack; directories whose tests need one of their own have their own fixture of this name."""
+    return shared_stack

@@ -16,6 +16,7 @@ def run(settings: Settings) -> int:
     65: an input gives too many dead letters; a start helps only once its producer is mended.
     """
     from streams import EXIT_BROKEN, BadInput
+    from streams.access import check_access
     from streams.broker_time import check_clock
     from streams.intake import Intake
     from streams.metrics import intake as metrics
@@ -26,6 +27,7 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         serve(settings, metrics.REGISTRY)
+        check_access(settings)
         if settings.clock == "system":
             check_clock(settings)
         Intake(settings, on_ready=lambda: print("intake ready", flush=True)).run(stop.is_set)

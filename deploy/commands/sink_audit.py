@@ -13,11 +13,13 @@ def run(settings: Settings, *, once: bool = False, commit_interval_s: float = 5.
     from sinks.audit import serve
     from sinks.consume import Stop
     from streams import EXIT_BROKEN
+    from streams.access import check_access
     from streams.metrics import serve as serve_metrics
     from streams.metrics import sinks as metrics
 
     try:
         serve_metrics(settings, metrics.AUDIT)
+        check_access(settings)
         with Stop().listening() as stop:
             count = serve(
                 settings,

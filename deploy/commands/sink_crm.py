@@ -15,12 +15,14 @@ def run(settings: Settings, *, once: bool = False, skip_lost: bool = False) -> i
     from sinks.consume import Stop
     from sinks.crm import serve
     from streams import EXIT_BROKEN
+    from streams.access import check_access
     from streams.metrics import serve as serve_metrics
     from streams.metrics import sinks as metrics
 
     signers, approvers = _published(settings)
     try:
         serve_metrics(settings, metrics.CRM)
+        check_access(settings)
         with Stop().listening() as stop:
             count = serve(
                 settings,

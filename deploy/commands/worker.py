@@ -44,6 +44,7 @@ async def _work(settings: Settings) -> None:
     from deploy.keys import load_private_key
     from processors.authority import Court
     from processors.partition import Partition
+    from streams.access import check_access
     from streams.app import Worker
     from streams.broker_time import check_clock
     from streams.clock import make_clock
@@ -53,6 +54,7 @@ async def _work(settings: Settings) -> None:
 
     stop = _on_signals()
     serve(settings, control.REGISTRY)
+    check_access(settings)
     if settings.clock == "system":
         check_clock(settings)
     approver = load_private_key(settings.approver_key_path).public_key()

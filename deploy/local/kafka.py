@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.settings import LOOPBACK
@@ -69,16 +69,21 @@ def format_command(java: Path, class_path: Sequence[Path], directory: Path) -> l
     return [*options, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", _properties(directory)]
 
 
-def write_properties(directory: Path, port: int, controller_port: int) -> None:
-    """The broker's configuration."""
+def write_properties(directory: Path, port: int, controller_port: int, own: Mapping[str, str] | None = None) -> None:
+    """The broker's configuration. own: what is to stand in it beside, or instead of, what stands here.
+
+    The file may hold passwords then: nobody else can read it.
+    """
     addressed = {
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
         "log.dirs": str((directory / "kafka").resolve()),
     }
-    lines = [f"{key}={value}\n" for key, value in (PROPERTIES | addressed).items()]
-    Path(_properties(directory)).write_text("".join(lines))
+    lines = [f"{key}={value}\n" for key, value in (PROPERTIES | addressed | dict(own or {})).items()]
+    path = Path(_properties(directory))
+    path.touch(mode=0o600)
+    path.write_text("".join(lines))
 
 
 def command(java: Path, class_path: Sequence[Path], directory: Path) -> list[str]:

@@ -41,10 +41,10 @@ def test_a_topic_that_nobody_writes_or_reads_is_refused():
 
 
 def test_a_missing_reader_is_refused():
-    deaf = replace(topology.CRM_SINK, reads=("permission.revocations",))
+    deaf = replace(topology.INTAKE, reads=tuple(name for name in topology.INTAKE.reads if name != "perception.raw"))
     faults = check(_with(deaf))
-    assert "crm.updates: nobody reads it" in faults
-    assert "crm.updates: the catalogue names the reader crm-sink, which is not wired" in faults
+    assert "perception.raw: nobody reads it" in faults
+    assert "perception.raw: the catalogue names the reader intake, which is not wired" in faults
 
 
 def test_a_second_writer_where_the_catalogue_names_one_is_refused():
