@@ -6,7 +6,7 @@ It never says what it can't be sure of: a bundle without problems may still be u
 from datetime import date
 from pathlib import Path
 
-from processors.lint import firing, names, terms
+from processors.lint import firing, names, own, terms
 from processors.lint.finding import Finding, Problem, about
 from processors.lint.reading import read
 from processors.policy import Bundle
@@ -31,6 +31,7 @@ def _findings(files: BundleFiles, today: date) -> list[Finding]:
         return findings
     alone = [
         *names.unknown_names(bundle),
+        *own.crm_action(bundle),
         *terms.endless_defers(bundle),
         *terms.liftable_noes(bundle),
         *terms.closed_windows(bundle),
