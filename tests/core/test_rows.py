@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.explain.rows import Finding, Row, Sample, Table, Verification, keys_of
+from processors.explain.rows import Finding, Row, Sample, Table, Verification, keys_of, lead_of
 from processors.offline import MemoryRows
 from processors.partition import NEVER, PARTITION_KEY, POLICIES_KEY, Partition
 from schemas.records import CallEventType, JournalEntry, LeadId, LeadState, PolicyHistory
@@ -222,6 +222,18 @@ def test_a_disk_that_holds_what_the_changelog_held_at_its_offset_is_the_same(bac
     log = written(story())
     reaches = len(log) - 1 - back
     assert list(on_disk(log, reaches).off_disk(disk_of(log, reaches))) == []
+
+
+@pytest.mark.parametrize("seed", "abcd")
+def test_a_sample_of_a_disk_is_compared_by_its_own_leads_only(seed: str) -> None:
+    log = written(story())
+    table = Table(Sample(1, seed), len(log) - 1)
+    for offset, (key, value) in enumerate(log):
+        table.take(key, value, offset)
+    (lead,) = table.sample.chosen
+    disk = {key: value for key, value in disk_of(log, len(log) - 1).items() if lead_of(key) in (lead, None)}
+    assert list(table.off_disk(disk)) == []
+    assert [found.subject for found in table.off_disk({**disk, keys_of(lead)[1]: b"1"})] == [f"{lead} (timer)"]
 
 
 def test_a_disk_with_an_older_a_missing_or_another_row_differs() -> None:
