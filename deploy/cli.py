@@ -59,7 +59,7 @@ def up() -> None:
     """Start Kafka and the schema registry on loopback, with keys, topics and schemas, and leave them running.
 
     With MANDATE_KAFKA_BOOTSTRAP and MANDATE_REGISTRY_URL set nothing is started: topics and schemas are made on that
-    cluster. Repeating it is harmless. Ctrl-C stops what it had started.
+    cluster, and no keys (mandate keys new). Repeating it is harmless. Ctrl-C stops what it had started.
     """
     call("deploy.commands.up", settings=loaded())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -28,6 +29,9 @@ DEFAULT_KAFKA_PORT = 19092
 DEFAULT_REGISTRY_PORT = 18081
 REGISTRY_PATH = "/apis/ccompat/v7"
 PACKAGED_POLICY = Path(__file__).resolve().parent / "policy" / "default"
+
+# A password may hold an @ that nobody escaped: up to the last one before the path.
+_PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/?#\s]*?:)[^/?#\s]*@", re.IGNORECASE)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -59,7 +63,9 @@ class Settings(BaseSettings):
         None, description="host:port[,host:port] of a Kafka cluster; unset: the local stack on loopback."
     )
     registry_url: str | None = Field(
-        None, description="URL of the schema registry's Confluent API; set it together with kafka_bootstrap."
+        None,
+        repr=False,
+        description="URL of the schema registry's Confluent API, without a login; set together with kafka_bootstrap.",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the cluster."
@@ -90,6 +96,7 @@ class Settings(BaseSettings):
     )
     crm_url: str = Field(
         default_factory=lambda values: f"sqlite:///{_data_dir(values) / 'crm.sqlite'}",
+        repr=False,
         description="SQLAlchemy URL of the CRM store; default: SQLite under data_dir.",
     )
     lake_dir: Path = Field(
@@ -98,6 +105,7 @@ class Settings(BaseSettings):
     )
     lake_catalog_url: str = Field(
         default_factory=lambda values: f"sqlite:///{_lake_dir(values) / 'catalog.sqlite'}",
+        repr=False,
         description="SQLAlchemy URL of the Iceberg catalogue; default: SQLite in lake_dir.",
     )
     policy_bundle: Path = Field(
@@ -108,16 +116,30 @@ class Settings(BaseSettings):
         default_factory=lambda values: _data_dir(values) / "keys" / "signing.pem",
         description="Ed25519 private key (PKCS8 PEM) that signs grants; made when missing.",
     )
+    signing_key: SecretStr | None = Field(
+        None, description="The signing key itself, as PEM text, where it does not come as a file; wins over the path."
+    )
+    jwks_path: Path = Field(
+        default_factory=lambda values: _data_dir(values) / "keys" / "jwks.json",
+        description="JWKS of the public keys that grants are verified with; enforcers need this file alone.",
+    )
     approver_key_path: Path = Field(
         default_factory=lambda values: _data_dir(values) / "keys" / "approver.pem",
-        description="Ed25519 private key (PKCS8 PEM) that approves policy bundles; made when missing.",
+        description="Ed25519 private key (PKCS8 PEM) that approves policy bundles; for `mandate policy activate` only.",
+    )
+    approver_key: SecretStr | None = Field(
+        None, description="The approver key itself, as PEM text, where it does not come as a file; wins over the path."
+    )
+    approvers_path: Path = Field(
+        default_factory=lambda values: _data_dir(values) / "keys" / "approvers.json",
+        description="JWKS of the public keys that approve policies; workers and the CRM sink need it.",
     )
     cache_dir: Path = Field(
         default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mandate",
         description="Per-user cache of the fetched jars; default: $XDG_CACHE_HOME/mandate.",
     )
     maven_url: str | None = Field(
-        None, description="A Maven mirror to fetch the jars from; unset: the Maven client's own default."
+        None, repr=False, description="A Maven mirror to fetch the jars from; unset: the Maven client's own default."
     )
 
     # -- Behaviour -----------------------------------------------------------------------------------------
@@ -177,6 +199,13 @@ class Settings(BaseSettings):
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError(f"there is no file {value}")
+        return value
+
+    @field_validator("registry_url")
+    @classmethod
+    def _without_login(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value:  # errors name the URL
+            raise ValueError("put the login into registry_username and registry_password, not into the URL")
         return value
 
     @model_validator(mode="after")
@@ -297,8 +326,21 @@ def _worded(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"There is no setting {name} (in {_config_file() or 'the call'}); `mandate settings` lists them."
     where = variable if variable in os.environ else f"{name} (in {_config_file() or 'the call'})"
-    shown = "" if "password" in name else f", not {first['input']!r}"
+    shown = "" if _is_secret(name) else f", not {first['input']!r}"
     return f"Wrong value for {where}: {reason[:1].lower()}{reason[1:]}{shown}."
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a value must not be repeated: passwords and keys, and URLs, which may hold a password."""
+    field = Settings.model_fields.get(name)
+    return field is None or "SecretStr" in str(field.annotation) or name.endswith("_url")
+
+
+def shown(value: Any) -> str:
+    """A setting's value as people may see it: secrets are starred, in URLs too."""
+    if value is None:
+        return ""
+    return _PASSWORD_IN_URL.sub(r"\1***@", str(value))
 
 
 def _reveal(secret: SecretStr | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy.keys import load_private_key
+from deploy.keys import approver_keys, private_key, signing
 from deploy.settings import Settings
 from processors.authority import Court
 from processors.offline import Offline
@@ -35,12 +35,11 @@ def run(settings: Settings, file: Path, policy: Path | None) -> int:
 
 
 def court_of(settings: Settings) -> Court:
-    """The court of a run: a cluster's own keys when MANDATE_SIGNING_KEY_PATH names them, else the published one.
+    """The court of a run: a cluster's own keys when the settings name its signing key, else the published one.
 
     With a cluster's keys, its exported journal gives its decisions again, byte for byte.
     """
-    if "signing_key_path" in settings.model_fields_set:
-        approver = load_private_key(settings.approver_key_path)
-        return Court.from_keys(load_private_key(settings.signing_key_path), [approver.public_key()])
+    if settings.model_fields_set & {"signing_key_path", "signing_key"}:
+        return Court.from_keys(private_key(signing(settings)), approver_keys(settings))
     key = Ed25519PrivateKey.from_private_bytes(OFFLINE_KEY)
     return Court.from_keys(key, [key.public_key()])

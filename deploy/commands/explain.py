@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from deploy import keys
 from deploy.commands.decide import OFFLINE_KEY
 from deploy.evidence import Export, ExportError, Recorded, Source, Topics
-from deploy.keys import approvers_path, load_private_key
 from deploy.settings import Settings
 from processors.authority import Court, Signer, public_jwk
 from processors.explain.decision import explain
@@ -96,25 +95,17 @@ def _caveats(found: list[Recorded], refold: Refold, court: Court, derived: bool)
         caveats.append("No approver's key is at hand, so the signatures of policies were not checked.")
     digests = {recorded.decision.policy_digest for recorded in found}
     if any(a.digest in digests and not court.approved(a) for _, a in refold.activations):
-        caveats.append("No approver whose key is at hand (MANDATE_APPROVER_KEY_PATH) signed this decision's policy.")
+        caveats.append("No approver whose key is at hand (MANDATE_APPROVERS_PATH) signed this decision's policy.")
     return caveats
 
 
 def witness(settings: Settings) -> Witness:
     """The keys that are at hand: the signing key where there is one, the approvers' where there are any."""
-    path = settings.signing_key_path
-    key = load_private_key(path) if path.exists() else Ed25519PrivateKey.from_private_bytes(OFFLINE_KEY)
-    return Witness(Signer(key), {public_jwk(approver)["kid"]: approver for approver in _approvers(settings)})
-
-
-def _approvers(settings: Settings) -> list[Ed25519PublicKey]:
-    if settings.approver_key_path.exists():
-        return [load_private_key(settings.approver_key_path).public_key()]
-    published = approvers_path(settings)
-    if not published.exists():
-        return []
-    jwks = json.loads(published.read_text())["keys"]
-    return [Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(jwk["x"] + "==")) for jwk in jwks]
+    ring = keys.signing(settings)
+    key = keys.private_key(ring) if ring.is_there else Ed25519PrivateKey.from_private_bytes(OFFLINE_KEY)
+    approving = keys.approving(settings)
+    approvers = keys.approver_keys(settings) if approving.is_there or approving.published.exists() else []
+    return Witness(Signer(key), {public_jwk(approver)["kid"]: approver for approver in approvers})
 
 
 def _derive(source: Export, wanted: str, court: Court) -> list[Recorded]:

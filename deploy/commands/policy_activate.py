@@ -39,7 +39,7 @@ def run(
     except PolicyError as error:
         print(f"mandate: {error}", file=sys.stderr)
         return BAD_INPUT
-    keys.ensure_keys(settings)
+    keys.ensure(keys.approving(settings))
     codec = connect(settings)
     seen = past_activations(settings, codec)
     newest = max(seen, key=lambda activation: activation.revision, default=None)
@@ -60,7 +60,7 @@ def run(
 
 def sign(settings: Settings, bundle: Bundle, revision: int, reason: str, approved_by: str) -> PolicyActivation:
     """The activation of a bundle with the approver's signature over digest and revision."""
-    key = keys.load_private_key(settings.approver_key_path)
+    key = keys.private_key(keys.approving(settings))
     digest = bundle.digest()
     return PolicyActivation(
         activation_id=derive("policy-activation", revision, digest),

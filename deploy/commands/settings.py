@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from deploy.settings import PREFIX, Settings
+from deploy.settings import PREFIX, Settings, shown
 
 
 def run(settings: Settings) -> int:
     """One block a setting; secrets are shown as stars."""
     for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        print(f"{PREFIX}{name.upper()}={'' if value is None else value}\n    {field.description}")
+        print(f"{PREFIX}{name.upper()}={shown(getattr(settings, name))}\n    {field.description}")
     return 0

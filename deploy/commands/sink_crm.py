@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 from deploy import keys
@@ -19,7 +18,8 @@ def run(settings: Settings, *, once: bool = False, skip_lost: bool = False) -> i
     from streams.metrics import serve as serve_metrics
     from streams.metrics import sinks as metrics
 
-    signers, approvers = _published(settings)
+    # Public keys alone: a sink on a machine of its own has no private one.
+    signers, approvers = keys.jwks(settings), keys.approvers(settings)
     try:
         serve_metrics(settings, metrics.CRM)
         check_access(settings)
@@ -38,15 +38,3 @@ def run(settings: Settings, *, once: bool = False, skip_lost: bool = False) -> i
         return EXIT_BROKEN
     print(f"crm sink ended: {count} updates dealt with", flush=True)
     return 0
-
-
-def _published(settings: Settings) -> tuple[keys.Jwks, keys.Jwks]:
-    """The keys that sign grants, and those that approve policies: an approver can't sign a grant, nor the reverse.
-
-    The published file suffices: a sink on a machine of its own needs no private key.
-    """
-    signing, approving = keys.jwks_path(settings), keys.approvers_path(settings)
-    return (
-        json.loads(signing.read_text()) if signing.exists() else keys.jwks(settings),
-        json.loads(approving.read_text()) if approving.exists() else keys.approvers(settings),
-    )

@@ -12,12 +12,13 @@ from deploy.settings import Settings
 def run(settings: Settings) -> int:
     """Start what is missing, then make topics and register schemas. What it started is stopped if it fails.
 
-    A local stack gets the configured policy bundle as well; on a cluster of one's own that is a deliberate act.
+    A local stack gets keys and the configured policy bundle as well; on another cluster both are deliberate acts.
     """
     console = Console()
     running = stack.start(settings, console, keep=True)
     try:
-        keys.ensure_keys(settings)
+        if settings.is_local:  # on a cluster of one's own keys are a deliberate act too: `mandate keys new`
+            keys.ensure_keys(settings)
         created = kafka_admin.ensure_topics(settings)
         ids = kafka_admin.register_schemas(settings)
         if settings.is_local:

@@ -41,7 +41,7 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
 
 
 async def _work(settings: Settings) -> None:
-    from deploy.keys import load_private_key
+    from deploy import keys
     from processors.authority import Court
     from processors.partition import Partition
     from streams.access import check_access
@@ -57,8 +57,7 @@ async def _work(settings: Settings) -> None:
     check_access(settings)
     if settings.clock == "system":
         check_clock(settings)
-    approver = load_private_key(settings.approver_key_path).public_key()
-    court = Court.from_keys(load_private_key(settings.signing_key_path), [approver])
+    court = Court.from_keys(keys.private_key(keys.signing(settings)), keys.approver_keys(settings))
     slot = take_slot(settings.data_dir, settings.state_dir)
     worker = Worker(
         settings, slot, connect(settings), make_clock(settings), lambda number, rows: Partition(number, rows, court)

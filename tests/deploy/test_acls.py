@@ -99,7 +99,7 @@ def test_every_part_of_the_dataflow_has_a_principal() -> None:
     assert set(WHO.parts) == {*stages(), SETUP}
 
 
-GROUP_NAME = re.compile(r'(?:make_consumer\([^)]*?|"group\.id": |name=)"(mandate-[a-z-]+)"', re.DOTALL)
+GROUP_NAME = re.compile(r'(?:make_consumer\([^)]*?|"group\.id": |(?i:group)(?:: str)? = )"(mandate[a-z-]+)"', re.DOTALL)
 
 
 def group_names(text: str) -> set[str]:
@@ -118,6 +118,7 @@ def test_every_group_that_a_client_names_is_in_the_catalogue() -> None:
 def test_a_group_that_the_catalogue_lacks_is_found() -> None:
     assert group_names('make_consumer(\n    settings, "mandate-new", **{})') == {"mandate-new"}
     assert group_names('Consumer({"group.id": "mandate-old"})') == {"mandate-old"}
+    assert group_names('def f(*, group: str = "mandate-b"): ...\nGROUP = "mandate-a"') == {"mandate-a", "mandate-b"}
 
 
 @pytest.mark.parametrize(

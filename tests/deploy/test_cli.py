@@ -12,6 +12,7 @@ import pytest
 COMMANDS = (
     "up", "down", "status", "settings", "demo", "topics", "topics acls", "perceive", "decide", "worker", "intake",
     "sink crm", "sink audit", "tail", "explain", "intervene",
+    "keys new", "keys list", "keys rotate", "keys retire",
     "dead-letters list", "dead-letters show", "dead-letters replay", "state verify",
     "policy activate", "policy lint", "policy explain", "policy schema",
 )  # fmt: skip

@@ -125,7 +125,7 @@ def test_a_policy_of_another_approver_is_named_as_the_cause(
     found.approver_key_path.write_bytes(other)
     assert run(found, wanted="permitted", journal=file, rederive=True) == DIFFERENT
     printed = " ".join(capsys.readouterr().out.split())
-    assert "No approver whose key is at hand (MANDATE_APPROVER_KEY_PATH) signed this decision's policy." in printed
+    assert "No approver whose key is at hand (MANDATE_APPROVERS_PATH) signed this decision's policy." in printed
 
 
 def test_a_request_with_several_decisions_lists_them(

@@ -209,10 +209,12 @@ def test_a_pod_may_write_only_where_it_must_and_is_nobody(name: str) -> None:
 
 def test_private_keys_go_to_those_who_sign_and_to_nobody_else() -> None:
     with_keys = {name for name in PODS if "mandate-keys" in str(PODS[name]["spec"]["volumes"])}
-    assert with_keys == {"mandate-worker", "mandate-setup"}
-    assert {name for name in OURS if OURS[name].get("secrets")} == {"worker-1", "worker-2", "setup"}
+    assert with_keys == {"mandate-worker"}
+    given = {name: OURS[name]["secrets"] for name in OURS if OURS[name].get("secrets")}
+    assert given == {"worker-1": ["signing.pem"], "worker-2": ["signing.pem"], "setup": ["approver.pem"]}
     paths = environment("mandate-worker")
-    for variable in ("MANDATE_SIGNING_KEY_PATH", "MANDATE_APPROVER_KEY_PATH"):
+    assert "MANDATE_APPROVER_KEY_PATH" not in paths
+    for variable in ("MANDATE_SIGNING_KEY_PATH", "MANDATE_APPROVERS_PATH"):
         assert mounted_at(
             paths[variable], [mount["mountPath"] for mount in container("mandate-worker")["volumeMounts"]]
         )
