@@ -22,7 +22,7 @@ from schemas.records import (
     Verdict,
 )
 from streams.code_texts import REASONS
-from tests.core.story import COURT, KEY, SECOND, Story, activation, default_bundle
+from tests.core.story import COURT, KEY, Story, activation, default_bundle
 
 TEXTS = {code: (text.meaning, text.advice) for code, text in REASONS.items()}
 
@@ -363,8 +363,7 @@ def test_every_rule_that_fails_for_a_lead_nobody_knows_says_what_it_takes() -> N
     story = Story(known=False)
     for role, action in (("booking", "initiate_contact"), ("booking", "update_crm"), ("closing", "offer_discount"),
                          ("qualification", "route_call"), ("booking", "leave_voicemail")):  # fmt: skip
-        late = {"requested_at": story.now - 900 * SECOND}
-        explanation = explained(story, story.ask(role, action, tool="hammer", crm_fields={"shoe_size": "45"}, **late))
+        explanation = explained(story, story.ask(role, action, tool="hammer", crm_fields={"shoe_size": "45"}))
         reasons = [r for c in explanation.criteria for r in c.reasons]
         assert len(reasons) >= 3
         assert all(reason.would_hold_when and reason.title for reason in reasons)
