@@ -5,6 +5,7 @@ from agents.config import AgentConfig
 from agents.errors import MandateUnavailable
 from agents.feed import RevocationFeed
 from agents.grant import Grant, Refusal
+from agents.signing import AgentKey
 from agents.sync import MandateClient
 from agents.tail import RevocationTail
 from agents.verdict import Verdict
@@ -12,6 +13,7 @@ from agents.verify import GrantVerifier
 
 __all__ = [
     "AgentConfig",
+    "AgentKey",
     "AsyncMandateClient",
     "Grant",
     "GrantVerifier",

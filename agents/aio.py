@@ -10,6 +10,7 @@ from agents.client import CLOSED, AgentCore, Patience
 from agents.config import AgentConfig
 from agents.grant import Grant, Refusal
 from agents.proposals import Proposal
+from agents.signing import AgentKey
 from agents.verdict import Verdict
 from schemas.digest import Parameters
 from schemas.records import Channel, Decision, Directive, ExecutionState, OutcomeResult, SpeechMode, TimeUs
@@ -30,9 +31,12 @@ class AsyncMandateClient:
             await asyncio.to_thread(self._core.connection.open)
         return self
 
-    def acting_as(self, agent_id: str, role: str) -> "AsyncMandateClient":
-        """A client of another agent on this client's connection; this client's `close` ends that too."""
-        core = self._core.view(agent_id, role)
+    def acting_as(self, agent_id: str, role: str, signing_key: AgentKey | None = None) -> "AsyncMandateClient":
+        """A client of another agent on this client's connection; this client's `close` ends that too.
+
+        signing_key: the other agent's; None = it does not sign, unless it is this agent in another role.
+        """
+        core = self._core.view(agent_id, role, signing_key)
         return AsyncMandateClient(core.config, core=core)
 
     async def propose(

@@ -13,6 +13,7 @@ from agents.connection import Connection
 from agents.grant import Grant, Refusal
 from agents.messages import make_outcome, make_request
 from agents.proposals import GivenUp, Proposal
+from agents.signing import AgentKey
 from agents.verdict import Verdict
 from schemas.digest import Parameters
 from schemas.records import (
@@ -64,15 +65,20 @@ class AgentCore:
         config.public_keys()  # a missing key file is the caller's mistake: said at once
         self.config = config
         self.connection = connection or Connection(config)
+        if config.signing_key is not None:
+            self.connection.sign_as(config.agent_id, config.signing_key)
         self.conduct = Conduct()
         self._owns_connection = connection is None
         self._leads: OrderedDict[str, None] = OrderedDict()
         self._subscribers: list[Subscriber] = []
         self.connection.listen(self._take)
 
-    def view(self, agent_id: str, role: str) -> Self:
-        """Another agent on the same connection."""
-        return type(self)(replace(self.config, agent_id=agent_id, role=role), self.connection)
+    def view(self, agent_id: str, role: str, signing_key: AgentKey | None = None) -> Self:
+        """Another agent on the same connection, or this one in another role; each signs with its own key only."""
+        if signing_key is None and agent_id == self.config.agent_id:
+            signing_key = self.config.signing_key
+        config = replace(self.config, agent_id=agent_id, role=role, signing_key=signing_key)
+        return type(self)(config, self.connection)
 
     def ask(
         self,

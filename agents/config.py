@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from agents.signing import AgentKey
 from schemas.records import TimeUs
 
 
@@ -30,6 +31,7 @@ class AgentConfig:
 
     kafka: librdkafka configuration of address and security. registry: {"url": ...} of the schema registry's
         Confluent API, with `basic.auth.user.info` or `ssl.*` where it wants them.
+    signing_key: what requests and reports are signed with; None = the policy does not register this agent.
     jwks: the public keys that Mandate publishes, or the path of the file that holds them.
     answer_timeout_s: how long `propose` waits for an answer, in seconds of the wall clock.
     lease_us: how far the revocation feed may lag before `enforce` refuses.
@@ -44,6 +46,7 @@ class AgentConfig:
     answer_timeout_s: float = 5.0
     lease_us: int = 5_000_000
     now: Callable[[], TimeUs] = system_now
+    signing_key: AgentKey | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.agent_id or not self.role:
@@ -59,6 +62,7 @@ class AgentConfig:
         jwks: Mapping[str, Any] | Path,
         now: Callable[[], TimeUs] = system_now,
         answer_timeout_s: float = 5.0,
+        signing_key: AgentKey | None = None,
     ) -> "AgentConfig":
         """The configuration of one agent of the deployment that these settings describe."""
         return cls(
@@ -70,6 +74,7 @@ class AgentConfig:
             answer_timeout_s=answer_timeout_s,
             lease_us=round(settings.revocation_lease_s * 1_000_000),
             now=now,
+            signing_key=signing_key,
         )
 
     def public_keys(self) -> Mapping[str, Any]:

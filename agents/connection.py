@@ -21,6 +21,7 @@ from agents.errors import MandateUnavailable
 from agents.messages import given_up, headers_of
 from agents.proposals import Proposal, Proposals
 from agents.registry import connect as connect_registry
+from agents.signing import AgentKey
 from agents.states import StateView
 from agents.tail import RevocationTail, Tail, log
 from agents.verify import GrantVerifier
@@ -61,6 +62,7 @@ class Connection:
         self._unreported = ""
         self._states: StateView | None = None
         self._takers: list[Taker] = []
+        self._keys: dict[str, AgentKey] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -85,10 +87,16 @@ class Connection:
         """Have every decision on our requests, and every directive, handed over; in the connection's thread."""
         self._takers.append(taker)
 
+    def sign_as(self, agent_id: str, key: AgentKey) -> None:
+        """Sign with this key what this agent asks and reports from now on."""
+        self._keys[agent_id] = key
+
     def ask(self, request: AgentRequest, traceparent: str | None) -> Proposal:
         """Send a request and begin to wait for its answer."""
         if self._is_lost:
             raise MandateUnavailable(self.trouble)
+        key = self._keys.get(request.agent_id)
+        request = key.sign(request) if key else request
         headers = headers_of(request, traceparent)
         value = self.codec.encode(request)
         proposal = self.proposals.open(request)
@@ -116,6 +124,8 @@ class Connection:
             else:
                 sent.set_exception(MandateUnavailable(f"the report did not reach Kafka ({error.str()}): send it again"))
 
+        key = self._keys.get(outcome.agent_id)
+        outcome = key.sign(outcome) if key else outcome
         headers = headers_of(outcome, traceparent)
         self._produce(outcome, self.codec.encode(outcome), headers, delivered)
         return sent

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from processors.policy.keys import PublicKey
 from processors.policy.model import Model
 from schemas.records import Channel
 
@@ -68,11 +69,8 @@ class Person(Model):
     """A person whose signed word counts: who may override, and with which key."""
 
     role: str
-    public_key: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", description="raw Ed25519 public key, base64url")
+    public_key: PublicKey
     may_override: tuple[str, ...] = Field((), description="actions; * is all of them")
-
-
-PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 
 
 class RegisteredAgent(Model):

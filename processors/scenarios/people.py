@@ -15,7 +15,7 @@ from msgspec import structs
 from processors.authority import override_text
 from processors.policy import Bundle
 from schemas.records import AgentOutcome, AgentRequest, AgentSignature, HumanIntervention, PolicySignature, Record
-from schemas.signing import signed_text
+from schemas.signing import Signable, signed_text
 
 _PEOPLE = b"mandate scenario: not secret key"
 PLACEHOLDER = "scenario"
@@ -48,15 +48,26 @@ def with_keys(change: Any) -> Any:
     return filled
 
 
-def signed(body: Record, how: Any, bundle: Bundle, named: Mapping[str, Record]) -> Record:
+def signed(intervention: HumanIntervention) -> HumanIntervention:
+    """The intervention with its author's signature."""
+    signature = PolicySignature(key_id=intervention.author, signature=_key().sign(override_text(intervention)))
+    return structs.replace(intervention, signature=signature)
+
+
+def signed_by_agent(record: Signable, name: str) -> Record:
+    """A request or report signed with the key of a name, `<agent>/<kid>`, under that kid."""
+    signature = _key(name).sign(signed_text(record))
+    return structs.replace(record, signature=AgentSignature(kid=name.rpartition("/")[2], signature=signature))
+
+
+def signed_as_told(body: Record, how: Any, bundle: Bundle, named: Mapping[str, Record]) -> Record:
     """The record with a signature; ValueError when there can't be one.
 
     how: true = with the key of its person or agent; of an agent also a kid, `<agent>/<kid>` for a key of another
     agent under its kid, or {of: NAME} for the very signature that another step bore.
     """
     if isinstance(body, HumanIntervention):
-        by = PolicySignature(key_id=body.author, signature=_key().sign(override_text(body)))
-        return structs.replace(body, signature=by)
+        return signed(body)
     assert isinstance(body, AgentRequest | AgentOutcome)
     if isinstance(how, dict):
         borrowed: AgentSignature | None = getattr(named.get(str(how.get("of"))), "signature", None)
@@ -66,5 +77,4 @@ def signed(body: Record, how: Any, bundle: Bundle, named: Mapping[str, Record]) 
     registered = bundle.agents.get(body.agent_id)
     usual = next(iter(registered.public_keys if registered else ()), "k1")
     owner, _, kid = (usual if how is True else str(how)).rpartition("/")
-    key = _key(f"{owner or body.agent_id}/{kid}")
-    return structs.replace(body, signature=AgentSignature(kid=kid, signature=key.sign(signed_text(body))))
+    return signed_by_agent(body, f"{owner or body.agent_id}/{kid}")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from processors.scenarios.fields import controls_of, conversation_of, lead_of, resolve
 from processors.scenarios.moments import duration, moment
-from processors.scenarios.people import signed
+from processors.scenarios.people import signed_as_told
 from processors.scenarios.source import BadScenario, Seq, plain, read
 from processors.scenarios.tale import Tale
 from processors.scenarios.words import CONTROLS, WORDS, Step
@@ -52,7 +52,7 @@ class Teller:
         fields = resolve(self._tale, step, word, at)
         body: Record = from_json(word.record, fields)
         if how := step.controls.get("signed"):
-            body = signed(body, how, self._tale.bundle, self._tale.named)
+            body = signed_as_told(body, how, self._tale.bundle, self._tale.named)
         self._name(step, body)
         self._tale.conversations[fields["lead_id"]] = fields.get("conversation_id") or conversation_of(self._tale, step)
         self._tale.tell(body, at)

@@ -1,6 +1,7 @@
 """The client against a real broker and registry; `responder` plays control and answers as the action says."""
 
 import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from agents import (
     AgentConfig,
+    AgentKey,
     AsyncMandateClient,
     MandateClient,
     MandateUnavailable,
@@ -47,6 +50,7 @@ from schemas.records import (
     SpeechMode,
 )
 from schemas.records import Verdict as Answer
+from schemas.signing import signed_text
 from streams.registry import connect
 from tests.agents.grants import revocation
 from tests.agents.records import directive
@@ -298,6 +302,47 @@ def test_two_agents_on_one_connection_get_their_own_answers(client: MandateClien
     assert (verdict.request.agent_id, verdict.request.role) == ("booker-1", "booking")
     assert booker.enforce(verdict)
     assert not client.enforce(replace(verdict, request=client.propose("lead-1", "permit", channel="voice").request))
+
+
+def test_each_agent_on_a_connection_signs_all_that_it_sends_with_its_own_key(
+    config: AgentConfig, broker: Broker
+) -> None:
+    """Also what the connection sends by itself: a defer that is given up, a permit that came too late."""
+    keys = {name: AgentKey(Ed25519PrivateKey.generate()) for name in ("closer-1", "booker-1")}
+    with MandateClient(replace(config, signing_key=keys["closer-1"])) as client:
+        booker = client.acting_as("booker-1", "booking", keys["booker-1"])
+        stranger = client.acting_as("stranger", "booking")
+        sent = [one.propose("lead-signed", "permit", channel="voice") for one in (client, booker, stranger)]
+        for one, verdict in zip((client, booker, stranger), sent, strict=True):
+            one.report(verdict, "done")
+        client.acting_as("closer-1", "closing").abandon(
+            client.propose("lead-signed", "defer_late_block", channel="voice")
+        )
+        late = booker.propose("lead-signed", "late_permit", channel="voice", timeout=0.2).request.request_id
+        until(lambda: len(broker.outcomes(late)) == 1)
+    written = [broker.codec.decode(AgentRequest, message.value()) for message in broker.written(AgentRequest)]
+    told = [broker.codec.decode(AgentOutcome, message.value()) for message in broker.written(AgentOutcome)]
+    records = [record for record in (*written, *told) if record.lead_id == "lead-signed"]
+    proven = [(record.agent_id, type(record).__name__) for record in records if _is_signed(record, keys)]
+    assert sorted(proven) == sorted(
+        [
+            ("closer-1", "AgentRequest"),
+            ("closer-1", "AgentOutcome"),
+            ("booker-1", "AgentRequest"),
+            ("booker-1", "AgentOutcome"),
+        ]
+        * 2
+    )
+    assert [r.agent_id for r in records if r.signature is None] == ["stranger", "stranger"]
+
+
+def _is_signed(record: AgentRequest | AgentOutcome, keys: dict[str, AgentKey]) -> bool:
+    key = keys.get(record.agent_id)
+    if key is None or record.signature is None or record.signature.kid != key.kid:
+        return False
+    raw = base64.urlsafe_b64decode(key.public_key + "=")
+    Ed25519PublicKey.from_public_bytes(raw).verify(record.signature.signature, signed_text(record))
+    return True
 
 
 def test_a_revoked_grant_is_refused(client: MandateClient, broker: Broker) -> None:

@@ -43,7 +43,7 @@ def test_the_bundles_that_ship_and_the_small_one_have_no_problems() -> None:
 
 
 def test_agents_that_anybody_could_be_are_a_warning_and_a_key_of_two_agents_is_a_problem(tmp_path: Path) -> None:
-    required, key, other = "identity: {required: true}", "A" * 43, "B" * 43
+    required, key, other = "identity: {required: true}", "B" * 43, "C" * 43
     one = f"one: {{roles: [closing], public_keys: {{k1: {key}, k2: {other}}}}}"
 
     def found(identity: str) -> list[tuple[str, str, bool]]:
