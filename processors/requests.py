@@ -79,9 +79,9 @@ def _too_late(draft: Draft, request: AgentRequest) -> Judgement | None:
     is_old = max_age_s is not None and request.requested_at < answered - max_age_s * SECOND
     if not is_old and (request.deadline is None or request.deadline > answered):
         return None
-    message = f"Its time is over before it is answered; control is {behind / SECOND:.1f} s behind." if behind else (
-        "Its time was over when it came."
-    )
+    message = "Its time was over when it came."
+    if behind:
+        message = f"Its time is over before it is answered: control is {behind / SECOND:.1f} s behind."
     return refuse(ReasonCode.TOO_LATE, message)
 
 

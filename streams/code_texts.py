@@ -68,7 +68,10 @@ REASONS: Mapping[ReasonCode, CodeText] = {
         "Fulfil it in words that the policy confirms, and report the outcome.",
     ),
     R.DEFER_EXPIRED: CodeText("What the request waited for did not come in time.", "Propose again when it has."),
-    R.TOO_LATE: CodeText("The request was too old when it was judged.", "Check the agent's clock and lag."),
+    R.TOO_LATE: CodeText(
+        "The request was past its deadline, or too old, before it could be answered.",
+        "Ask again if it still matters; operator: see lag and age.",
+    ),
     R.REQUEST_CONFLICT: CodeText(
         "The request id was used for another request.", "Draw a new id for every new request."
     ),
