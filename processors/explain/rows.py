@@ -161,7 +161,7 @@ class Verification:
                 self._ahead.setdefault(offset, []).append(lead)
         self.until = max([self.applied, *self._ahead])
         self._next = first
-        self._settled = False
+        self._looked_at: set[LeadId] = set()
         self._laws: dict[int, Law] = {}
 
     def wants(self, lead: LeadId | None) -> bool:
@@ -185,11 +185,9 @@ class Verification:
             self._compare(lead)
 
     def finish(self) -> None:
-        """After the last entry: what the journal at hand does not reach can't be verified."""
-        if self._settled or self.applied == NOTHING:
-            return
-        what = f"the journal holds entries {self.first} to {self._next - 1}, the rows are of entry {self.applied}"
-        for lead in sorted(self._table.sample.chosen):
+        """After the last entry: rows of entries that the journal at hand does not hold can't be verified."""
+        what = f"the journal holds entries {self.first} to {self._next - 1}"
+        for lead in sorted(self._table.sample.chosen - self._looked_at):
             row = self._table.rows.get(keys_of(lead)[0])
             if row is not None:
                 self.beyond.append(Finding(lead, self._row_offset(lead), row.offset, what))
@@ -199,7 +197,6 @@ class Verification:
         known = self._table.sample.known
         for lead in sorted((self._table.sample.chosen | (self._folded - known)) - ahead):
             self._compare(lead)
-        self._settled = True
         expected = self._expected_policies()
         mine = tuple(policy for policy in self._policies if policy.offset <= self.applied)
         if len(mine) < len(self._policies):  # it runs ahead, and keeps only so many
@@ -210,6 +207,7 @@ class Verification:
             self.differences.append(Finding("policies", self.applied, row.offset if row else None, what))
 
     def _compare(self, lead: LeadId) -> None:
+        self._looked_at.add(lead)
         key, timer = keys_of(lead)
         found, derived = self._table.rows.get(key), self._rows.get(key)
         if found is None and derived is None:

@@ -187,6 +187,15 @@ def test_a_journal_that_ends_before_the_rows_verifies_nothing() -> None:
     assert done.compared == 0
 
 
+def test_rows_of_which_nothing_tells_how_far_they_are_applied_are_compared_or_named() -> None:
+    journal = story()
+    log = changed(written(journal), PARTITION_KEY, None)[:-1]
+    done = verified(journal, log)
+    assert (done.applied, done.differences, done.beyond, done.compared) == (-1, [], [], 2)
+    later = verified(journal, log, first=state_of(log, ANN).applied_offset + 1)
+    assert ANN in {found.subject for found in later.beyond}
+
+
 def test_a_sample_is_as_large_as_asked_and_the_same_for_the_same_seed() -> None:
     leads = [LeadId(f"lead-{number}") for number in range(200)]
 
