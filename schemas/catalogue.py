@@ -26,6 +26,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: a number, or "P" for the deployment's partition count; all "P" topics are co-partitioned: the same
         lead has the same partition number in each (murmur2 of the key, as Java clients do).
     value: record of the value; None for raw bytes.
+    uncompacted_ms: how long a compacted topic keeps every record; what came after it is then still seen beside it.
     max_bytes: largest record that the broker takes; None: the broker's own limit.
     compatibility: level that the registry enforces for the subject `<name>-value`.
     timestamps: whose clock stamps records: the producer's, or the broker's.
@@ -39,6 +40,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int | Literal["P"] = "P"
     cleanup: Literal["delete", "compact"] = "delete"
     retention_ms: int = 7 * DAY_MS
+    uncompacted_ms: int | None = None
     max_bytes: int | None = None
     compatibility: Literal["BACKWARD", "FULL_TRANSITIVE"] = "FULL_TRANSITIVE"
     writers: tuple[str, ...]
@@ -57,6 +59,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         settings: dict[str, str] = {"cleanup.policy": self.cleanup, "message.timestamp.type": self.timestamps}
         if self.cleanup == "delete":
             settings["retention.ms"] = str(self.retention_ms)
+        if self.uncompacted_ms is not None:
+            settings["min.compaction.lag.ms"] = str(self.uncompacted_ms)
         if self.max_bytes is not None:
             settings["max.message.bytes"] = str(self.max_bytes)
         return settings
@@ -133,7 +137,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="clock.broker", doc="Where a process that starts reads the broker's time.", key="none", partitions=1,
           value=None, retention_ms=60_000, timestamps="LogAppendTime", writers=(INTAKE, CONTROL), readers=(INTAKE, CONTROL), internal=True),
     Topic(name="mandate-control-execution-changelog", doc="Changelog of control's RocksDB table.", key="row key", cleanup="compact",
-          value=None, writers=(CONTROL,), readers=(CONTROL,), internal=True),
+          value=None, uncompacted_ms=600_000, timestamps="LogAppendTime", writers=(CONTROL,), readers=(CONTROL,), internal=True),
 )  # fmt: skip
 
 TOPICS: Mapping[str, Topic] = {topic.name: topic for topic in _ALL}

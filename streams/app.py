@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import faust
 from confluent_kafka import KafkaException, TopicCollection
@@ -14,12 +14,13 @@ from faust.types import TP, AppT, Message
 
 from schemas.codec import Codec
 from streams import Broken, end_process
+from streams.changelog import CHANGELOG
 from streams.clock import Clock
 from streams.control import JOURNAL, Control, MakeFold
+from streams.faust_tables import TableManager
 from streams.kafka import CHECK_BROKERS, CLIENT_DEFAULTS
-from streams.recovery import TableManager
 from streams.slots import Slot
-from streams.tables import CHANGELOG, ExecutionTable, table_arguments
+from streams.tables import ExecutionTable, table_arguments
 from streams.ticks import Ticks
 from streams.topology import CONTROL
 from streams.transport import Consumer, Producer, Transport
@@ -61,6 +62,11 @@ class ControlApp(faust.App):
     def _crash(self, reason: BaseException) -> None:
         end_process(reason)
 
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        # First: a claim that is written after somebody else's would end the other worker.
+        await cast(TableManager, self.tables).recovery.give_up()
+        await super()._on_partitions_revoked(revoked)
+
 
 class Worker:
     """One control worker: the app, its lanes and its ticks. Make it inside the running loop."""
@@ -71,7 +77,7 @@ class Worker:
         self._clock = clock
         layout = _layout(settings)
         self.app = _app(settings, slot, layout)
-        self._table = _table(self.app, layout.partitions)
+        self._table = _table(self.app, layout)
         self.control = Control(self._table, codec, clock, make_fold, self._acknowledge)
         self._ticking: asyncio.Task[None] | None = None
         journal = self.app.topic(JOURNAL, schema=AsItCame(), acks=False)
@@ -151,8 +157,8 @@ def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
     return app
 
 
-def _table(app: ControlApp, partitions: int) -> ExecutionTable:
-    table = ExecutionTable(app, **table_arguments(partitions))
+def _table(app: ControlApp, layout: "Layout") -> ExecutionTable:
+    table = ExecutionTable(app, changelog_id=layout.changelog_id, **table_arguments(layout.partitions))
     if table.changelog_topic_name != CHANGELOG:
         raise Broken(f"The table's changelog would be {table.changelog_topic_name}, not {CHANGELOG}.", DEFECT)
     app.tables.add(table)

@@ -29,6 +29,7 @@ from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.headers import cloud_event, dead_letter
 from schemas.records import DeadLetter, JournalEntry
+from schemas.rows import RowError
 from streams import end_process
 from streams.clock import Clock
 from streams.metrics import control as metrics
@@ -131,6 +132,8 @@ class Lane:
                         await asyncio.sleep(0)
             self._judged.set()
             await landing
+        except RowError as error:
+            end_process(self._table.distrust(self.number, error))
         except Exception as error:
             end_process(error)
 
@@ -141,10 +144,11 @@ class Lane:
                 # Outputs, rows and offset are taken together, with nothing judged in between.
                 outputs, self._outputs = self._outputs, self._outbox.open()
                 rows, count, last = self.fold.take_writes(), self._in_hand, self._last
+                applied = last if self.fold.applied_offset is None else self.fold.applied_offset
                 noted = self.meter.land()
                 await outputs.wait()
                 self.meter.acknowledged(noted)
-                await self._table.write(self._outbox, self.number, rows)
+                await self._table.write(self._outbox, self.number, rows, applied)
                 acknowledge(self.number, last + 1)
                 self.meter.applied(noted, last)
                 self._in_hand -= count
@@ -274,7 +278,10 @@ class Control:
         await self.settle()
         starts: dict[int, int | None] = {}
         for number in partitions:
-            fold = self._make_fold(number, self._table.rows(number))
+            try:
+                fold = self._make_fold(number, self._table.rows(number))
+            except RowError as error:
+                raise self._table.distrust(number, error) from error
             lane = Lane(number, fold, self.outbox, self._table, self._codec, self._clock)
             self._lanes[number] = lane
             applied = fold.applied_offset

@@ -3,26 +3,42 @@
 A row is written to the changelog first and to RocksDB once the broker has acknowledged it, in one write with the
 changelog offset it reaches. So the disk never holds what the changelog lacks, a crash leaves rows and offset of the
 same moment, and a restart reads only what came after.
+
+Only its owner writes to a partition of the changelog, so what it wrote lies there without a gap. A gap is a record of
+somebody else: of an earlier owner, which is written over, or of a later one, which ends this process.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from faust import Table
 from faust.stores.rocksdb import Store
-from faust.types import TP
+from faust.types import StoreT
 from rocksdict import Rdict, WriteBatch
 
+from processors.partition import PARTITION_KEY
+from schemas.rows import RowError
+from streams import Broken
+from streams.changelog import CHANGELOG, Reader, read_span
+from streams.disk import TrustedStore, is_damage, mark, scan
 from streams.metrics import control as metrics
+from streams.owners import CLAIM_PREFIX, LATE_PREFIX, Entry, Ledger, Stamp, Write
 from streams.topology import CONTROL
 from streams.transport.outbox import Outbox
 
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+log = logging.getLogger("mandate.control")
 assert CONTROL.table is not None
 TABLE = CONTROL.table.name
-CHANGELOG = CONTROL.table.changelog
 
-OFFSET_KEY = b"__faust\x00offset__"
-"""Where Faust's RocksDB store keeps the changelog offset that its rows reach (faust/stores/rocksdb.py)."""
+OFFSET_KEY = Store.offset_key
+"""Where Faust's RocksDB store keeps the changelog offset that its rows reach."""
+WHO_ELSE = "Look for who else has the right to: nobody but control's workers may."
+TRIES = 100
 
 
 def rocksdb_options() -> dict[str, Any]:
@@ -42,24 +58,29 @@ def rocksdb_options() -> dict[str, Any]:
 
 
 class Rows:
-    """The rows of one partition, as the fold reads them."""
+    """The rows of one partition, as the fold reads them. A row that can't be read ends the process.
 
-    def __init__(self, db: Rdict) -> None:
+    unreadable: called with what RocksDB says; it does not return.
+    """
+
+    def __init__(self, db: Rdict, unreadable: Callable[[Exception], NoReturn]) -> None:
         self._db = db
+        self._unreadable = unreadable
 
     def get(self, key: bytes) -> bytes | None:
         """A row; None when there is none."""
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            self._unreadable(error)
         return value
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows of this partition whose key begins so, by key."""
-        found = cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=prefix))
-        for key, value in found:
-            if not key.startswith(prefix):
-                return
-            if key != OFFSET_KEY:
-                yield key, value
+        try:
+            yield from scan(self._db, prefix)
+        except Exception as error:
+            self._unreadable(error)
 
 
 class ExecutionTable(Table):
@@ -67,40 +88,167 @@ class ExecutionTable(Table):
 
     That would put a row on disk before the broker has it, send each row by itself with nobody awaiting it, and
     ask for a current event, which a batch does not have.
+
+    changelog_id: what the changelog topic was given when it was created.
     """
+
+    app: Any
+
+    def __init__(self, *args: Any, changelog_id: str, reader: Callable[["Settings"], Reader] = Reader, **options: Any):
+        super().__init__(*args, **options)
+        self._changelog_id = changelog_id
+        self._reader = reader
+        self._ledgers: dict[int, Ledger] = {}
+
+    def reader(self) -> Reader:
+        """What reads the changelog; close it."""
+        return self._reader(self.app.settings)
 
     def rows(self, partition: int) -> Rows:
         """The rows of a partition that this worker owns."""
-        return Rows(self._db(partition))
 
-    async def write(self, outbox: Outbox, partition: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        """Writes rows in their order; returns once the changelog holds them all and the disk too."""
+        def unreadable(error: Exception) -> NoReturn:
+            raise self.distrust(partition, error) from error
+
+        return Rows(self._db(partition), unreadable)
+
+    async def write(self, outbox: Outbox, partition: int, rows: Sequence[Write], applied: int) -> None:
+        """Writes rows in their order; returns once the changelog holds them all and the disk too.
+
+        applied: journal offset up to which they are right. Raises Broken when another worker owns the partition by now.
+        """
         if not rows:
             return
-        group = outbox.open()
-        for key, value in rows:
-            outbox.send(group, CHANGELOG, value, key=key, partition=partition)
-        await group.wait()
-        self.put(partition, rows, group.last_offset)
+        ledger = self._ledgers[partition]
+        expected = self._reached(partition) + len(rows)
+        stamp = Stamp(ledger.epoch, applied)
+        last = await self._send(outbox, partition, rows, stamp)
+        if last != expected:
+            last = await self._write_again(outbox, partition, dict(rows), stamp, last)
+        changes: Iterable[Write] = rows
+        if ledger.late_keys:
+            changes = [change for key, value in rows for change in ledger.read(Entry(last, key, value, stamp))]
+        self._put(partition, changes, last)
         metrics.ROWS_WRITTEN.inc(len(rows))
-        metrics.CHANGELOG_BYTES.inc(sum(len(key) + len(value) for key, value in rows))
+        metrics.CHANGELOG_BYTES.inc(sum(len(key) + len(value or b"") for key, value in rows))
 
-    def put(self, partition: int, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
-        """Rows that the changelog holds, onto the disk, with the changelog offset that they reach."""
-        batch = WriteBatch(raw_mode=True)
-        for key, value in rows:
-            batch.put(key, value)
-        batch.put(OFFSET_KEY, str(offset).encode())
-        self._db(partition).write(batch)
+    async def claim(self, outbox: Outbox, partition: int, claim: tuple[bytes, bytes]) -> int:
+        """Writes the claim of a new owner; its offset, which is the owner's epoch. `restore` must read it next."""
+        return await self._send(outbox, partition, [claim], None)
+
+    def restore(self, partition: int, entries: Sequence[Entry]) -> None:
+        """Puts changelog records on the disk, in their order; late ones apart from the rows."""
+        ledger = self.ledger(partition)
+        changes = [change for entry in entries for change in ledger.read(entry)]
+        self._put(partition, changes, entries[-1].offset)
+
+    def ledger(self, partition: int) -> Ledger:
+        """Who owned a partition, as far as the disk knows."""
+        if partition not in self._ledgers:
+            db = self._db(partition)
+            kept = [*scan(db, CLAIM_PREFIX), *scan(db, LATE_PREFIX)]
+            self._ledgers[partition] = Ledger(kept)
+        return self._ledgers[partition]
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Reads anew, when next asked, what the disk knows of owners: partitions may have been elsewhere since."""
+        for number in partitions:
+            self._ledgers.pop(number, None)
+
+    def partition_row(self, partition: int) -> bytes | None:
+        """The row that says how far a partition is folded."""
+        return self.rows(partition).get(PARTITION_KEY)
 
     def reached(self, partition: int) -> int | None:
         """The changelog offset that the disk reaches; None for an empty one."""
-        return self.store.persisted_offset(TP(CHANGELOG, partition))
+        found = self._db(partition).get(OFFSET_KEY)
+        return None if found is None else int(found)
+
+    def set_aside(self, partition: int, why: str) -> None:
+        """Renames the directory of a partition; an empty one takes its place."""
+        self._ledgers.pop(partition, None)
+        self.store.close_and_set_aside(partition, why)
+
+    def distrust(self, partition: int, error: Exception) -> Broken:
+        """What to end the process with when a row can't be read; the next start sets the directory aside."""
+        path = self.store.partition_path(partition)
+        if isinstance(error, RowError) or is_damage(error):
+            mark(path, str(error))
+            remedy = "Start again: the directory is set aside and the state restored from the changelog."
+        else:
+            remedy = "Check the disk and the limits of this process."
+        return Broken(f"A row of partition {partition} in {path} can't be read ({error}).", remedy)
 
     @property
-    def store(self) -> Store:
-        """Where Faust keeps the databases of this worker's partitions."""
-        return cast(Store, self.data)
+    def store(self) -> TrustedStore:
+        """Where the databases of this worker's partitions are kept."""
+        return cast(TrustedStore, self.data)
+
+    def _new_store_by_url(self, url: Any) -> StoreT:
+        store = TrustedStore(
+            url,
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=self.key_type,
+            key_serializer=self.key_serializer,
+            value_serializer=self.value_serializer,
+            value_type=self.value_type,
+            loop=self.loop,
+            options=self.options,
+        )
+        store.identity = lambda partition: f"{self._changelog_id} {partition}".encode()
+        return store
+
+    async def _send(self, outbox: Outbox, partition: int, rows: Iterable[Write], stamp: Stamp | None) -> int:
+        """Offset of the last of these on the changelog, which has acknowledged all of them."""
+        headers = stamp.to_headers() if stamp else None
+        group = outbox.open()
+        for key, value in rows:
+            outbox.send(group, CHANGELOG, value, key=key, partition=partition, headers=headers)
+        await group.wait()
+        return group.last_offset
+
+    async def _write_again(
+        self, outbox: Outbox, partition: int, mine: Mapping[bytes, bytes | None], stamp: Stamp, last: int
+    ) -> int:
+        """Somebody else wrote between our rows: writes our rows over theirs, until there is nothing in between."""
+        ledger, reached, db = self._ledgers[partition], self._reached(partition), self._db(partition)
+        for _ in range(TRIES):
+            between = await asyncio.to_thread(read_span, self.reader(), partition, reached + 1, last)
+            keys = ledger.overwritten(between)
+            if keys is None:
+                raise Broken(
+                    f"Partition {partition} was taken over by another worker while this one was paused or cut off.",
+                    "Start it again: it joins anew. Nothing is lost and no row is rolled back.",
+                )
+            if not keys:
+                return last
+            log.warning(
+                "partition %d: %d rows of an earlier owner came late; ours are written again", partition, len(keys)
+            )
+            again = [(key, mine[key] if key in mine else db.get(key)) for key in sorted(keys)]
+            expected = last + len(again)
+            last = await self._send(outbox, partition, again, stamp)
+            if last == expected:
+                return last
+        raise Broken(
+            f"{CHANGELOG} [{partition}] is written to by somebody else.", "Look for who else has the right to."
+        )
+
+    def _put(self, partition: int, changes: Iterable[Write], offset: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(OFFSET_KEY, str(offset).encode())
+        self._db(partition).write(batch)
+
+    def _reached(self, partition: int) -> int:
+        reached = self.reached(partition)
+        return -1 if reached is None else reached
 
     def _db(self, partition: int) -> Rdict:
         return self.store._db_for_partition(partition)

@@ -349,6 +349,27 @@ def test_a_crash_at_every_place_of_a_rich_journal_changes_nothing(batch: int) ->
             }, (committed, kept)
 
 
+def test_a_tick_that_meets_a_lead_too_early_changes_nothing_also_after_another_policy_came() -> None:
+    # Nothing happens to the lead between the policy and the next call: only its timers, and only when they are due.
+    story = Story()
+    story.answered_call()
+    story.ask("closing", "discuss_price")
+    story.tell(activation(default_bundle().model_copy(update={"version": "second"}), revision=2))
+    story.wait(1)
+    story.wait(4000)
+    journal = story.journal
+    expected, expected_rows = fold(journal)
+    for restart in range(len(journal)):
+        rows, seen = MemoryRows(), []
+        _run(journal, rows, 0, restart, seen)
+        rows.rows.update({key: b"0" for key in rows.rows if key.startswith(b"t/")})
+        _run(journal, rows, restart, len(journal), seen)
+        assert seen == expected
+        assert {k: v for k, v in rows.rows.items() if k[:2] != b"t/"} == {
+            k: v for k, v in expected_rows.items() if k[:2] != b"t/"
+        }
+
+
 def test_an_entry_that_a_row_already_holds_gives_nothing_again() -> None:
     story = Story()
     story.ask("booking", "initiate_contact", conversation=None, request_id="r")

@@ -1,0 +1,85 @@
+"""Faust's places for tables and their recovery after a rebalance, with the work done by `Takeover`."""
+
+import asyncio
+from typing import Any, cast
+
+from faust.tables.manager import TableManager as FaustTableManager
+from faust.tables.recovery import RebalanceAgain, ServiceStopped
+from faust.tables.recovery import Recovery as FaustRecovery
+from faust.types import TP
+from mode import Service
+
+from streams import end_process
+from streams.takeover import Takeover
+
+
+class Recovery(FaustRecovery):
+    """After each assignment: takes the partitions over, then lets them be judged."""
+
+    app: Any
+    _takeover: Takeover | None = None
+    _work: "asyncio.Future[bool] | None" = None
+
+    async def give_up(self) -> None:
+        """Ends a takeover that is going on. Before the group may give its partitions to others."""
+        if self._takeover is not None and self._work is not None:
+            self._takeover.cancel()
+            await asyncio.wait((self._work,))
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            if await self.wait_for_stopped(self.signal_recovery_start.wait()):
+                return
+            self.signal_recovery_start.clear()
+            try:
+                await self._recover(self._generation_id)
+            except RebalanceAgain:
+                continue
+            except ServiceStopped:
+                return
+            except Exception as error:
+                end_process(error)
+
+    async def _recover(self, generation: int) -> None:
+        self._set_recovery_started()
+        (table,) = self.tables.values()
+        numbers = sorted(tp.partition for tp in self.active_tps)
+        self._takeover = Takeover(table, self.app.producer.outbox, numbers)
+        self._work = asyncio.ensure_future(self._takeover.run())
+        try:
+            await self._wait(asyncio.shield(self._work))
+        finally:
+            # Partitions may be taken under it: wait until it has let go of their databases.
+            await self.give_up()
+            if (error := self._work.exception()) is not None:
+                raise error
+        if not self._work.result():
+            return  # given up for a rebalance, which starts the next one
+        await self._wait(self.on_recovery_completed(generation))
+        self.app.on_ready()
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Does nothing: nothing is buffered."""
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Does nothing: no changelog record comes through Faust."""
+
+    @Service.task
+    async def _publish_stats(self) -> None:
+        """Does nothing: `Restoration` tells its progress."""
+
+
+class TableManager(FaustTableManager):
+    """Faust's table manager with our recovery, and without its second of waiting at the start."""
+
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return cast(Recovery, self._recovery)
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
