@@ -54,7 +54,7 @@ def signed(intervention: HumanIntervention) -> HumanIntervention:
     return structs.replace(intervention, signature=signature)
 
 
-def signed_by_agent(record: Signable, name: str) -> Record:
+def signed_by_agent(record: Signable, name: str) -> Signable:
     """A request or report signed with the key of a name, `<agent>/<kid>`, under that kid."""
     signature = _key(name).sign(signed_text(record))
     return structs.replace(record, signature=AgentSignature(kid=name.rpartition("/")[2], signature=signature))

@@ -309,7 +309,7 @@ def test_each_agent_on_a_connection_signs_all_that_it_sends_with_its_own_key(
 ) -> None:
     """Also what the connection sends by itself: a defer that is given up, a permit that came too late."""
     keys = {name: AgentKey(Ed25519PrivateKey.generate()) for name in ("closer-1", "booker-1")}
-    with MandateClient(replace(config, signing_key=keys["closer-1"])) as client:
+    with MandateClient(replace(config, signing_key=keys["closer-1"], answer_timeout_s=30)) as client:
         booker = client.acting_as("booker-1", "booking", keys["booker-1"])
         stranger = client.acting_as("stranger", "booking")
         sent = [one.propose("lead-signed", "permit", channel="voice") for one in (client, booker, stranger)]
@@ -319,7 +319,7 @@ def test_each_agent_on_a_connection_signs_all_that_it_sends_with_its_own_key(
             client.propose("lead-signed", "defer_late_block", channel="voice")
         )
         late = booker.propose("lead-signed", "late_permit", channel="voice", timeout=0.2).request.request_id
-        until(lambda: len(broker.outcomes(late)) == 1)
+        until(lambda: len(broker.outcomes(late)) == 1, within_s=30)
     written = [broker.codec.decode(AgentRequest, message.value()) for message in broker.written(AgentRequest)]
     told = [broker.codec.decode(AgentOutcome, message.value()) for message in broker.written(AgentOutcome)]
     records = [record for record in (*written, *told) if record.lead_id == "lead-signed"]

@@ -10,7 +10,10 @@ from processors.hearing import Situation
 from processors.judge import judge
 from processors.law import Law, compile_law
 from processors.policy import Action
+from processors.scenarios import people
 from schemas.records import (
+    AgentOutcome,
+    AgentRequest,
     CriterionName,
     Decision,
     EntryKind,
@@ -67,6 +70,8 @@ class Memory:
         self.barred: dict[str, list[tuple[int, int | None]]] = {}
         self.ended: dict[str, int] = {}
         self.paused = False
+        self.proven: set[str] = set()
+        """Ids of the requests that their agent signed."""
 
 
 class Seen(NamedTuple):
@@ -244,7 +249,9 @@ def one_final_decision_a_request(seen: Seen) -> None:
         memory.asked.append(seen.entry.body.request_id)
         memory.answers.pop(memory.asked[-1], None)
     for d in seen.decisions:
-        if ReasonCode.REQUEST_CONFLICT in {r.code for c in d.criteria for r in c.reasons} or d.role == "mandate":
+        codes = {r.code for c in d.criteria for r in c.reasons}
+        is_unheard = ReasonCode.IDENTITY_UNPROVEN in codes and d.defer is None
+        if ReasonCode.REQUEST_CONFLICT in codes or is_unheard or d.role == "mandate":
             continue
         earlier = memory.answers.setdefault(d.request_id, [])
         if earlier:
@@ -256,6 +263,26 @@ def one_final_decision_a_request(seen: Seen) -> None:
             assert d.defer is not None
             must(d.defer.deadline == earlier[-1].defer.deadline, one_final_decision_a_request, "the deadline moved")
         earlier.append(d)
+
+
+# --- who asks
+def a_registered_agent_signs(seen: Seen) -> None:
+    """Checked by making the signature again: Ed25519 gives one for a text and a key."""
+    body = seen.entry.body
+    if isinstance(body, AgentRequest | AgentOutcome):
+        mine = people.signed_by_agent(body, f"{body.agent_id}/k1").signature == body.signature
+        if isinstance(body, AgentRequest) and mine:
+            seen.memory.proven.add(body.request_id)
+        is_heard = mine or seen.law is None or body.agent_id not in seen.law.bundle.agents
+        if isinstance(body, AgentOutcome) and not is_heard:
+            held = {p.grant_id for p in in_force(seen.before) if p.expires_at > seen.now}
+            ended = {p.grant_id for p in seen.after.permissions if p.reported} if seen.after else set()
+            were = {p.grant_id for p in seen.before.permissions if p.reported} if seen.before else set()
+            must(not held & (ended - were), a_registered_agent_signs, body)
+    for d in seen.permits:
+        registered = seen.law.bundle.agents.get(d.agent_id) if seen.law else None
+        must(registered is None or d.request_id in seen.memory.proven, a_registered_agent_signs, d)
+        must(registered is None or d.role in registered.roles, a_registered_agent_signs, d)
 
 
 def nothing_is_overdue_after_a_tick(state: LeadState, at: int) -> None:
@@ -461,5 +488,5 @@ INVARIANTS: tuple[Callable[[Seen], None], ...] = (
     every_deferral_ends_by_its_deadline, one_final_decision_a_request, nobody_waits_in_vain,
     irreversible_rests_on_final_facts, corrected_words_revoke, a_no_binds_by_its_effect,
     ended_conversations_stay_ended, transitions_tell_every_change, one_grant_an_irreversible_effect,
-    a_grant_rests_on_what_stands, the_floor_has_one_holder, one_open_case_a_cause,
+    a_grant_rests_on_what_stands, the_floor_has_one_holder, one_open_case_a_cause, a_registered_agent_signs,
 )  # fmt: skip
