@@ -28,6 +28,8 @@ from schemas.records import (
     Position,
     ReasonCode,
     Record,
+    Refusal,
+    SignalNote,
     SpeechMode,
     TimeUs,
     Transition,
@@ -42,14 +44,36 @@ class Output(msgspec.Struct, frozen=True):
     value: Record
 
 
-_LISTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("permissions", "grant_id", lambda item: str(item.status)),
-    ("deferrals", "defer_id", lambda item: "WAITING"),
-    ("overrides", "override_id", lambda item: str(item.status)),
-    ("segments", "segment_id", lambda item: str(item.status)),
-    ("attempts", "conversation_id", lambda item: str(item.outcome)),
+def _conversation(item: Conversation) -> str:
+    told = {"agent": item.agent_id or "", "turn": item.turn, "barge_ins": item.barge_ins, "legs": len(item.legs)}
+    return " ".join([item.channel, *(f"{name}={value}" for name, value in told.items() if value)])
+
+
+def _refusal(item: Refusal) -> str:
+    times = {"count": item.count, "since": item.since, "until": item.until}
+    return " ".join([item.by, *(f"{name}={value}" for name, value in times.items() if value is not None)])
+
+
+def _signal(item: SignalNote) -> str:
+    subject = f" about {item.subject}" if item.subject else ""
+    return f"{'not ' if item.denies else ''}{item.type}{subject} {item.confidence:g}"
+
+
+_LISTED: tuple[tuple[str, Callable[[Any], str], Callable[[Any], str]], ...] = (
+    ("conversations", lambda item: item.conversation_id, _conversation),
+    ("signals", lambda item: str(item.offset), _signal),
+    ("refusals", lambda item: f"{item.effect}/{item.by}", _refusal),
+    ("permissions", lambda item: item.grant_id, lambda item: str(item.status)),
+    ("deferrals", lambda item: item.defer_id, lambda item: "WAITING"),
+    ("overrides", lambda item: item.override_id, lambda item: str(item.status)),
+    ("segments", lambda item: item.segment_id, lambda item: str(item.status)),
+    ("attempts", lambda item: item.conversation_id, lambda item: str(item.outcome)),
 )
-"""Lists of the row whose items have a life of their own: field, id, and what their transitions say."""
+"""Lists of the row whose items have a life of their own: field, id, and what their transitions say.
+
+What is left out is bookkeeping that every event moves (when a conversation was last active, how far a provider's
+numbering is, what was seen and judged): the journal itself tells it, entry by entry. Cases and the floor are facts.
+"""
 
 
 class Draft:
@@ -201,19 +225,19 @@ class Draft:
         """Did anything of the row change?"""
         return bool(self.fields) or self.facts is not self.base.facts
 
-    def transitions(self) -> list[Output]:
-        """One record for each fact and each listed thing (grant, waiting request, override) that is not as before."""
+    def transitions(self, state: LeadState) -> list[Output]:
+        """One record for each fact and each listed thing (conversation, grant, refusal...) that is not as before."""
         found = []
         for name in self._before:
             old, new = self._before[name], self.facts.get(name)
             if old is not new:
                 found.append(self._transition(name, old.value if old else "", new.value if new else "", new or old))
-        for field, id_field, status in _LISTED:
-            if field in self.fields:
-                were, are = getattr(self.base, field), self.fields[field]
+        for field, id_of, status in _LISTED:
+            were, are = getattr(self.base, field), getattr(state, field)
+            if were is not are:
                 same = {id(item) for item in were}.intersection(map(id, are))
-                before = {getattr(item, id_field): status(item) for item in were if id(item) not in same}
-                after = {getattr(item, id_field): status(item) for item in are if id(item) not in same}
+                before = {id_of(item): status(item) for item in were if id(item) not in same}
+                after = {id_of(item): status(item) for item in are if id(item) not in same}
                 for item_id in dict.fromkeys((*before, *after)):
                     was = before.get(item_id, "")
                     is_now = after.get(item_id) or self._ended.get((field, item_id), "")

@@ -45,7 +45,7 @@ from schemas.records import (
 
 # Each round needs a fact changed by the one before; rules set facts in a few layers only.
 MAX_ROUNDS = 32
-VOLATILE = ("conversation.speaker/", "segments/")
+VOLATILE = ("conversation.speaker/", "conversations/", "segments/", "signals/")
 """Facts that change with every turn: in transitions, not in the public view."""
 
 
@@ -152,7 +152,7 @@ def _settle(draft: Draft) -> None:
 
 def _finish(draft: Draft) -> Change:
     state = draft.freeze()
-    transitions = draft.transitions()
+    transitions = draft.transitions(state)
     draft.outputs += transitions
     if any(not output.value.fact.startswith(VOLATILE) for output in transitions):  # type: ignore[attr-defined]
         draft.outputs.append(_view(draft, state))

@@ -1,4 +1,8 @@
-"""What Mandate does in its own name: it records an opt-out in the CRM, under a grant like everybody else's."""
+"""What Mandate does in its own name: it records an opt-out in the CRM, under a grant like everybody else's.
+
+That is a duty and nobody's proposal: no rule judges it, and a no to CRM writes, which binds every agent, does not keep
+the buyer's own no from the CRM.
+"""
 
 from processors.answers import permit
 from processors.draft import Draft

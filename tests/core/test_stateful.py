@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from msgspec import structs
 
-from processors import checks, grants, identity, partition, requests, signals
+from processors import checks, draft, grants, identity, partition, requests, signals
 from processors.draft import Draft
 from processors.law import compile_law
 from processors.scenarios.document import load_file
@@ -158,6 +158,8 @@ BREAKS: tuple[tuple[str, Break, str, tuple[Move, ...]], ...] = (
      (ask("closing", "discuss_price"), ask("booking", "confirm_availability"),
       Move("outcome", 0, {"of": 0, "result": "DONE", "fulfils": False, "by": None, "kind": "permit"}))),
     ("signatures are not looked at", drop(identity, "unproven"), "a_registered_agent_signs", ()),
+    ("signals come and go untold", instead(draft, "_LISTED", draft._LISTED[:1] + draft._LISTED[2:]),
+     "transitions_tell_every_change", ()),
     ("ids are drawn by chance", instead(partition, "derive", chance), "same_journal_same_bytes",
      (Move("tick", 0, {}), Move("flush", 0, {}))),
 )  # fmt: skip

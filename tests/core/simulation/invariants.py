@@ -385,10 +385,9 @@ def a_no_binds_by_its_effect(seen: Seen) -> None:
     for d in seen.permits:
         effect = seen.action(d).effect
         barred = [b for b in memory.barred.get(effect, ()) if b[0] <= d.at and (b[1] is None or d.at < b[1])]
-        must(not barred, a_no_binds_by_its_effect, ("a person's no", d.action, barred))
-        must(
-            not (memory.opted_out and d.action not in _FREE and d.role != "mandate"), a_no_binds_by_its_effect, d.action
-        )
+        of_an_agent = d.role != "mandate"  # which records the buyer's no whatever else is barred
+        must(not (of_an_agent and barred), a_no_binds_by_its_effect, ("a person's no", d.action, barred))
+        must(not (memory.opted_out and d.action not in _FREE and of_an_agent), a_no_binds_by_its_effect, d.action)
 
 
 def _remember_no(seen: Seen) -> None:
@@ -425,8 +424,18 @@ def ended_conversations_stay_ended(seen: Seen) -> None:
             must(phase == "ended", ended_conversations_stay_ended, (c.conversation_id, phase))
 
 
-_LISTED = ("permissions/", "deferrals/", "overrides/", "segments/", "attempts/", "epoch")
-"""Transitions of what is state and no fact."""
+_LISTS = {
+    "conversations": lambda item: (item.conversation_id, (item.agent_id, item.turn, item.barge_ins, len(item.legs))),
+    "signals": lambda item: (str(item.offset), item.type),
+    "refusals": lambda item: (f"{item.effect}/{item.by}", (item.count, item.since, item.until)),
+    "permissions": lambda item: (item.grant_id, item.status),
+    "deferrals": lambda item: (item.defer_id, ""),
+    "overrides": lambda item: (item.override_id, item.status),
+    "segments": lambda item: (item.segment_id, item.status),
+    "attempts": lambda item: (item.conversation_id, item.outcome),
+}
+"""State that is no fact: each list's ids, and what of an item is told."""
+_LISTED = (*(f"{name}/" for name in _LISTS), "epoch")
 
 
 def transitions_tell_every_change(seen: Seen) -> None:
@@ -441,6 +450,15 @@ def transitions_tell_every_change(seen: Seen) -> None:
         values = {name: found.value for name, found in seen.after.facts.items()}
         differing = {n for n in {*values, *memory.facts} if values.get(n) != memory.facts.get(n)}
         must(not differing, transitions_tell_every_change, differing)
+        told = {t.fact for t in seen.outputs if isinstance(t, Transition)}
+        changed = {f"{name}/{item_id}" for name in _LISTS for item_id in _changed(seen.before, seen.after, name)}
+        must(changed <= told, transitions_tell_every_change, changed - told)
+
+
+def _changed(before: LeadState | None, after: LeadState, name: str) -> set[str]:
+    were = dict(map(_LISTS[name], getattr(before, name))) if before is not None else {}
+    are = dict(map(_LISTS[name], getattr(after, name)))
+    return {item_id for item_id in {*were, *are} if were.get(item_id) != are.get(item_id)}
 
 
 # --- contention and grants
