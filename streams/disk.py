@@ -4,6 +4,7 @@ What is set aside is never read again; the partition starts empty and is restore
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,14 +21,14 @@ MARK = "untrusted"
 """A file in a directory in which something could not be read; it says what."""
 ASIDE = ".set-aside"
 # What RocksDB says when the machine is at fault and not the data.
-_PASSING = (
-    "lock", "no space", "permission denied", "too many open files", "read-only", "cannot allocate", "quota", "closed",
-)  # fmt: skip
+_PASSING = re.compile(
+    r"\block\b|no space|permission denied|too many open files|read-only|cannot allocate|quota|closed", re.IGNORECASE
+)
 
 
 def is_damage(error: Exception) -> bool:
     """Whether an error of RocksDB is about what lies on the disk, not about the machine around it."""
-    return not any(word in str(error).lower() for word in _PASSING)
+    return str(error).startswith("Corruption") or not _PASSING.search(str(error))
 
 
 def scan(db: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,0 +1,227 @@
+"""State that can't be trusted is set aside with a sentence and rebuilt from the changelog; it is never used."""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams import Broken
+from streams.disk import ASIDE, IDENTITY_KEY, MARK, is_damage, scan, set_aside
+from streams.tables import OFFSET_KEY
+from tests.core.test_replay import fold
+from tests.topology.changelog_model import NUMBER, Changelog, Owner, owner
+from tests.topology.test_owners import END, JOURNAL, must_equal_an_undisturbed_fold
+
+JUDGED = 12
+
+
+@pytest.fixture
+def log() -> Changelog:
+    """What an owner wrote that judged a part of the journal, on a disk of its own."""
+    return Changelog()
+
+
+@pytest.fixture
+def disk(log: Changelog, tmp_path: Path) -> Path:
+    """The disk of that owner, who is gone."""
+
+    async def run() -> None:
+        with owner(log, JOURNAL, tmp_path / "disk") as first:
+            await first.take_over()
+            await first.land(JUDGED)
+            first.table._db(NUMBER).flush()
+
+    asyncio.run(run())
+    return tmp_path / "disk"
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    caplog.set_level(logging.WARNING, "mandate.control")
+    return lambda: caplog.text
+
+
+def database_of(log: Changelog, disk: Path) -> Path:
+    return Owner(log, JOURNAL, disk).table.store.partition_path(NUMBER)
+
+
+def put(key: bytes, value: bytes) -> Callable[[Path, Owner], None]:
+    def change(_path: Path, found: Owner) -> None:
+        found.table._db(NUMBER).put(key, value)
+
+    return change
+
+
+def without_identity(_path: Path, found: Owner) -> None:
+    found.table._db(NUMBER).delete(IDENTITY_KEY)
+
+
+def only(path: Path, pattern: str) -> Path:
+    (found,) = path.glob(pattern)
+    return found
+
+
+def cut_manifest(path: Path, found: Owner) -> None:
+    found.die()
+    manifest = only(path, "MANIFEST-*")
+    manifest.write_bytes(manifest.read_bytes()[:20])
+
+
+def no_manifest(path: Path, found: Owner) -> None:
+    found.die()
+    only(path, "MANIFEST-*").unlink()
+
+
+def no_table_file(path: Path, found: Owner) -> None:
+    found.die()
+    for file in path.glob("*.sst"):
+        file.unlink()
+
+
+def garbage_in_current(path: Path, found: Owner) -> None:
+    found.die()
+    (path / "CURRENT").write_text("garbage")
+
+
+def must_be_rebuilt(log: Changelog, disk: Path) -> None:
+    """An owner on that disk has what the changelog has, and goes on."""
+
+    async def run() -> None:
+        with owner(log, JOURNAL, disk) as again:
+            await again.take_over()
+            assert again.applied == JUDGED - 1
+            await again.land(END)
+            assert again.rows()
+            must_equal_an_undisturbed_fold(again, _earlier_outputs() + again.outputs)
+
+    asyncio.run(run())
+
+
+def _earlier_outputs() -> list[tuple[str, bytes]]:
+    return fold(JOURNAL[:JUDGED])[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (put(OFFSET_KEY, b"10000"), r"reaches changelog offset 10000, but \S+ ends at \d+\."),
+        (put(OFFSET_KEY, b"no number"), r"reaches no offset, but b'no number'"),
+        (put(IDENTITY_KEY, b"log 3"), r"is another's: it says 'log 3', not 'log 0'"),
+        (put(IDENTITY_KEY, b"older-topic 0"), r"is another's: it says 'older-topic 0', not 'log 0'"),
+        (without_identity, r"is another's: it says nothing"),
+        (cut_manifest, r"can't be opened \(Corruption"),
+        (no_manifest, r"can't be opened \(IO error: No such file"),
+        (no_table_file, r"can't be opened \(Corruption"),
+        (garbage_in_current, r"can't be opened \(Corruption"),
+    ],
+    ids=[
+        "an offset beyond the changelog", "an offset that is none", "another partition's", "another topic's",
+        "whose it is unknown", "a cut manifest", "no manifest", "a table file gone", "garbage",
+    ],
+)  # fmt: skip
+def test_a_directory_that_is_not_what_it_should_be_is_set_aside_and_rebuilt(
+    log: Changelog,
+    disk: Path,
+    said: Callable[[], str],
+    damage: Callable[[Path, Owner], None],
+    sentence: str,
+) -> None:
+    path = database_of(log, disk)
+    with owner(log, JOURNAL, disk) as found:
+        found.table._db(NUMBER).put(b"l/nobody", b"what must never be used")
+        damage(path, found)
+    must_be_rebuilt(log, disk)
+    assert re.search(sentence, said())
+    assert f"It is set aside as {path}{ASIDE} and the partition is restored from its changelog." in said()
+    assert path.with_name(path.name + ASIDE).is_dir()
+
+
+def what_ends(found: Owner, keys: list[bytes]) -> str:
+    """What the process would end with when it reads some rows one by one, or all of them in a scan."""
+    rows = found.table.rows(NUMBER)
+    try:
+        _ = [rows.get(key) for key in keys] or list(rows.scan(b""))
+    except Broken as broken:
+        return str(broken)
+    return ""
+
+
+@pytest.mark.parametrize("read", ["get", "scan"])
+def test_a_block_whose_checksum_is_wrong_ends_the_process_and_the_next_one_rebuilds(
+    log: Changelog, disk: Path, said: Callable[[], str], read: str
+) -> None:
+    path = database_of(log, disk)
+    keys = [b"m/%04d" % number for number in range(200)]
+    with owner(log, JOURNAL, disk) as found:
+        db = found.table._db(NUMBER)
+        for key in keys:
+            db.put(key, os.urandom(500))
+        db.compact_range(None, None)
+    file = only(path, "*.sst")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF  # not in the first block: it holds whose state this is
+    file.write_bytes(content)
+    with owner(log, JOURNAL, disk) as found:
+        told = what_ends(found, keys if read == "get" else [])
+        assert re.search(r"^A row of partition 0 in .* can't be read \(Corruption", told)
+        assert "the directory is set aside" in told
+        assert (path / MARK).is_file()
+    must_be_rebuilt(log, disk)
+    assert "The state of partition 0 could not be read (Corruption" in said()
+    assert not (path / MARK).exists()
+
+
+def test_a_row_that_can_t_be_decoded_ends_the_takeover_and_the_next_one_rebuilds(
+    log: Changelog, disk: Path, said: Callable[[], str]
+) -> None:
+    async def run() -> None:
+        with owner(log, JOURNAL, disk) as found:
+            found.table._db(NUMBER).put(b"p", b"\x09no row")
+            with pytest.raises(Broken, match="row in format 09, this release reads 01"):
+                await found.take_over()
+
+    asyncio.run(run())
+    must_be_rebuilt(log, disk)
+    assert "row in format 09" in said()
+
+
+def test_a_directory_that_is_in_order_is_used_as_it_is(log: Changelog, disk: Path, said: Callable[[], str]) -> None:
+    with owner(log, JOURNAL, disk) as found:
+        found.table._db(NUMBER).put(b"x", b"only on this disk")
+    with owner(log, JOURNAL, disk) as again:
+        assert again.table.rows(NUMBER).get(b"x") == b"only on this disk"
+    assert said() == ""
+
+
+def test_an_error_of_the_machine_sets_nothing_aside(log: Changelog, disk: Path, said: Callable[[], str]) -> None:
+    with owner(log, JOURNAL, disk) as holds, owner(log, JOURNAL, disk) as waits:
+        assert holds.rows()
+        with pytest.raises(Exception, match="lock"):
+            waits.table.rows(NUMBER)
+    assert said() == ""
+    assert not is_damage(Exception("IO error: No space left on device: While appending to file"))
+    assert not is_damage(Exception("IO error: While open a file for random read: Too many open files"))
+    assert is_damage(Exception("Corruption: block checksum mismatch"))
+
+
+def test_one_directory_is_kept_aside_and_an_older_one_gives_way(tmp_path: Path) -> None:
+    path = tmp_path / "execution-0.db"
+    for number in range(3):
+        path.mkdir()
+        (path / "which").write_text(str(number))
+        set_aside(path, "It is a test.")
+    assert [p.name for p in tmp_path.iterdir()] == [f"execution-0.db{ASIDE}"]
+    assert (tmp_path / f"execution-0.db{ASIDE}" / "which").read_text() == "2"
+
+
+def test_a_scan_gives_the_rows_of_its_prefix_by_key(log: Changelog, disk: Path) -> None:
+    with owner(log, JOURNAL, disk) as found:
+        db = found.table._db(NUMBER)
+        db.put(b"z/b", b"2")
+        db.put(b"z/a", b"1")
+        db.put(b"z0", b"not one of them")
+        assert list(scan(db, b"z/")) == [(b"z/a", b"1"), (b"z/b", b"2")]
