@@ -60,7 +60,7 @@ class _Author:
         again = refold.again(decision)
         self.trusted = again is not None and again.read_set == decision.read_set
         self.state = refold.after if self.trusted else None
-        self.request = refold.requests.get(decision.request_id)
+        self.request = refold.request_of(decision)
         self.law = self._law()
         self.calendar = Calendar(self._zones())
 

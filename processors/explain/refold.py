@@ -112,6 +112,16 @@ class Refold:
                 return fact
         return None
 
+    def request_of(self, decision: Decision) -> AgentRequest | None:
+        """The request that was decided on: the one of that entry, else the first, or the one that waited, of its id.
+
+        Several may bear one id: a conflict, or requests in another's name.
+        """
+        entry = self.entries.get(decision.position.offset)
+        if entry is not None and isinstance(entry.body, AgentRequest) and entry.body.request_id == decision.request_id:
+            return entry.body
+        return self.requests.get(decision.request_id)
+
     def again(self, decision: Decision) -> Decision | None:
         """The decision of the same id that the refold gave."""
         return next((d for d in self.decisions if d.decision_id == decision.decision_id), None)
@@ -134,7 +144,8 @@ class Refold:
             return  # the partition's heartbeat, nothing about the lead
         self.entries[offset] = entry
         if isinstance(entry.body, AgentRequest):
-            self.requests.setdefault(entry.body.request_id, entry.body)
+            if entry.body.request_id not in self.requests or any(d.defer is not None for d in decided):
+                self.requests[entry.body.request_id] = entry.body
         elif isinstance(entry.body, TranscriptSegment | MessageEvent):
             self._hear(entry.body, entry.at)
 
