@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,11 @@ _AGAIN_AFTER_S = 0.3
 
 
 class Member:
-    """One process, again and again. ended: how often it ended by itself, which it may do when something is broken."""
+    """One process, again and again.
+
+    ended: how often it ended by itself, which it may do when something is broken. log_before: how long its log was when
+    it entered.
+    """
 
     def __init__(self, name: str, settings: Settings, command: tuple[str, ...], log: Path) -> None:
         self.name = name
@@ -28,6 +33,7 @@ class Member:
         self._command = command
         self._log = log
         self._started_at = 0.0
+        self.log_before = len(self.said())
         self.process = self._start()
 
     def restart_if_ended(self) -> None:
@@ -75,6 +81,7 @@ class Cast:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._members: dict[str, Member] = {}
+        self._ended: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -96,6 +103,7 @@ class Cast:
             member = self._members.pop(name, None)
         if member is not None:
             member.end(number)
+            self._ended[name] += member.ended
 
     @contextmanager
     def held(self, name: str) -> Iterator[Member]:
@@ -111,7 +119,8 @@ class Cast:
 
     def ended(self) -> dict[str, int]:
         """How often each ended by itself."""
-        return {name: member.ended for name, member in self._members.items()}
+        present = {name: member.ended for name, member in self._members.items()}
+        return {name: self._ended[name] + present.get(name, 0) for name in {*self._ended, *present}}
 
     def close(self) -> None:
         """Ends them all."""

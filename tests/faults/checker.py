@@ -48,7 +48,8 @@ def main() -> int:
     if arguments.json:
         counts = {
             "requests": len(history.notes.requests), "journal entries": entries, "decisions": len(history.answers),
-            "effects": len(history.effects), "outputs repeated": repeated,
+            "effects": len(history.effects), "revocations": len(history.notes.revoked) + len(history.notes.cut_off),
+            "outputs repeated": repeated,
         }  # fmt: skip
         told = {"counts": counts, "repeated": repeated_in, "found": found}
         arguments.json.write_text(json.dumps(told))

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -17,6 +17,7 @@ from deploy.local.java import java
 from deploy.local.progress import Silent
 from deploy.local.stack import KAFKA, REGISTRY
 from deploy.settings import LOOPBACK, Settings
+from schemas.catalogue import TOPICS
 from tests.faults.proxy import Proxy
 from tests.stacks import running_stack
 
@@ -93,8 +94,17 @@ class Ground:
         address = f"{LOOPBACK}:{self.proxies[proxy].port}"
         return self.settings.model_copy(update={"kafka_bootstrap": address})
 
-    def configure(self, topic: str, **values: str | None) -> None:
-        """Sets a topic's configuration; None takes a setting back. Underscores stand for points."""
+    @contextmanager
+    def configured(self, topic: str, **values: str) -> Iterator[None]:
+        """A topic with other settings for the length of the block. Underscores stand for points."""
+        self._configure(topic, values)
+        try:
+            yield
+        finally:
+            made = TOPICS[topic].config
+            self._configure(topic, {name: made.get(name.replace("_", ".")) for name in values})
+
+    def _configure(self, topic: str, values: Mapping[str, str | None]) -> None:
         admin = AdminClient({**self.settings.client_config(), "log_level": 0})
         entries = [
             ConfigEntry(

@@ -45,6 +45,8 @@ CHANGELOG = "mandate-control-execution-changelog"
 OUTPUTS = tuple(topic.name for topic in TOPICS.values() if topic.writers == ("control",) and topic.value)
 PREFIX = 5
 """Bytes of the Confluent wire format before the Avro body."""
+_NO_STATE = b"__mandate\0"
+"""Keys of the changelog that say whose it is, and nothing of the state."""
 _SILENT_POLLS = 150
 
 
@@ -166,7 +168,7 @@ def read(settings: Settings, notes: Notes, court: Court) -> History:
     history = History(notes=notes, effects=list(notes.effects))
     history.rows = {number: {} for number in range(settings.partitions)}
     for message in records(settings, CHANGELOG):
-        history.rows[message.partition() or 0][bytes(message.key() or b"")] = bytes(message.value() or b"")
+        _take_row(history.rows[message.partition() or 0], message)
     models = {number: Model(number, court, history, _applied(rows)) for number, rows in history.rows.items()}
     history.journal = {number: [] for number in models}
     for message in records(settings, JOURNAL):
@@ -202,6 +204,16 @@ def records(settings: Settings, topic: str) -> Iterator[Message]:
             raise RuntimeError(f"{topic} can't be read to its end")
     finally:
         consumer.close()
+
+
+def _take_row(rows: dict[bytes, bytes], message: Message) -> None:
+    key, value = bytes(message.key() or b""), message.value()
+    if key.startswith(_NO_STATE):
+        return
+    if value is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = bytes(value)
 
 
 def _applied(rows: dict[bytes, bytes]) -> int:

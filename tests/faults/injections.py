@@ -106,20 +106,14 @@ def pause_broker(stage: Stage) -> None:
 
 
 def refuse_size(stage: Stage) -> None:
-    stage.ground.configure(DECISIONS, max_message_bytes="100")
-    try:
+    with stage.ground.configured(DECISIONS, max_message_bytes="100"):
         stage.wait(1, 4)
-    finally:
-        stage.ground.configure(DECISIONS, max_message_bytes=None)
 
 
 def refuse_replicas(stage: Stage) -> None:
     topic = stage.chance.choice((DECISIONS, CHANGELOG, JOURNAL))
-    stage.ground.configure(topic, min_insync_replicas="2")
-    try:
+    with stage.ground.configured(topic, min_insync_replicas="2"):
         stage.wait(1, 8)
-    finally:
-        stage.ground.configure(topic, min_insync_replicas=None)
 
 
 def slow_network_and_kill(stage: Stage) -> None:
@@ -221,14 +215,12 @@ def _fill(path: Path) -> None:
 
 def lose_compacted_state(stage: Stage) -> None:
     """The changelog is compacted hard while it is written, and the disk is lost: restored from what compaction left."""
-    hard = {"segment_ms": "500", "min_cleanable_dirty_ratio": "0.001", "max_compaction_lag_ms": "500"}
-    stage.ground.configure(CHANGELOG, **hard)
-    try:
+    hard = {"segment_ms": "500", "min_cleanable_dirty_ratio": "0.001"}
+    lag = {"min_compaction_lag_ms": "0", "max_compaction_lag_ms": "500"}
+    with stage.ground.configured(CHANGELOG, **hard, **lag):
         stage.wait(5, 20)
         kill_and_lose_disk(stage)
         stage.recovered()
-    finally:
-        stage.ground.configure(CHANGELOG, **dict.fromkeys(hard))
 
 
 # --- what it leans on

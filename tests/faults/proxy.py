@@ -45,10 +45,15 @@ class Proxy:
         async def end() -> None:
             self._server.close()
             self._end_all()
-            self._loop.stop()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop)
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
     def _end_all(self) -> None:
         for writer in self._writers:
@@ -65,12 +70,12 @@ class Proxy:
             writer.close()
             return
         self._writers |= {writer, back}
+        pumps = [asyncio.create_task(self._pump(*pair)) for pair in ((reader, back), (there, writer))]
         try:
-            await asyncio.wait(
-                [asyncio.create_task(self._pump(*pair)) for pair in ((reader, back), (there, writer))],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for pump in pumps:
+                pump.cancel()
             for one in (writer, back):
                 self._writers.discard(one)
                 one.close()
@@ -78,10 +83,12 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(late, writer))
-        with suppress(OSError):
-            while data := await reader.read(_CHUNK):
-                late.put_nowait((self._loop.time() + self.delay_s, data))
-        delivering.cancel()
+        try:
+            with suppress(OSError):
+                while data := await reader.read(_CHUNK):
+                    late.put_nowait((self._loop.time() + self.delay_s, data))
+        finally:
+            delivering.cancel()
 
     async def _deliver(self, late: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
