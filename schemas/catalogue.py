@@ -114,7 +114,7 @@ _ALL: tuple[Topic, ...] = (
     Topic(name="permission.decisions", doc="Verdicts, with everything they rest on.", key="lead_id",
           value=records.Decision, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(AGENT, AUDIT_SINK, DATA, AUDITOR)),
     Topic(name="permission.revocations", doc="Grants that fell, and the feed's heartbeat.", key="scope:subject", cleanup="compact",
-          value=records.Revocation, writers=(CONTROL,), readers=(AGENT, CRM_SINK, AUDIT_SINK, AUDITOR)),
+          value=records.Revocation, writers=(CONTROL,), readers=(AGENT, INTAKE, CRM_SINK, AUDIT_SINK, AUDITOR)),
     Topic(name="agent.directives", doc="Orders to agents that asked nothing.", key="lead_id",
           value=records.Directive, writers=(CONTROL,), readers=(AGENT, PLATFORM, AUDIT_SINK, DATA, AUDITOR)),
     Topic(name="execution.transitions", doc="Every change of every fact.", key="lead_id",
@@ -146,8 +146,8 @@ TOPICS: Mapping[str, Topic] = {topic.name: topic for topic in _ALL}
 TOPIC_OF: Mapping[type[Record], str] = {topic.value: topic.name for topic in _ALL if topic.value}
 """The topic of each record."""
 
-EVENT_INPUTS = tuple(topic.name for topic in _ALL if INTAKE in topic.readers and not topic.internal)
-"""Topics that intake reads."""
+EVENT_INPUTS = tuple(t.name for t in _ALL if INTAKE in t.readers and CONTROL not in t.writers and not t.internal)
+"""Topics that intake turns into the journal."""
 
 _OURS = (INTAKE, CONTROL, CRM_SINK, AUDIT_SINK)
 

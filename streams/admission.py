@@ -4,8 +4,10 @@ Outputs are returned, in the order they must be sent. Every output holds the rec
 delivered; a record that waits holds its own, so that its offset is not committed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+import msgspec
 
 from processors import intake as core
 from processors.ids import derive
@@ -18,6 +20,7 @@ from schemas.records import (
     DeadLetterCode,
     EntryKind,
     JournalEntry,
+    LeadId,
     Record,
     TimeUs,
 )
@@ -51,6 +54,7 @@ class Admission:
 
     partitions: how many the journal has. wait_us: how long a record waits for its lead. limit: how many may wait.
     dead_letter_limit: dead letters of an input partition in a minute, past which BadInput is raised; 0: never.
+    behind: how far control is behind where a lead's entries lie, in microseconds; requests bear it.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Admission:
         wait_us: int,
         limit: int,
         dead_letter_limit: int = 0,
+        behind: Callable[[LeadId], int] = lambda _: 0,
     ) -> None:
         self._codec = codec
         self._clock = clock
@@ -71,6 +76,7 @@ class Admission:
         self._wait_us = wait_us
         self._room = WaitingRoom(limit)
         self._rate = DeadLetterRate(dead_letter_limit)
+        self._behind = behind
         # Never 0: a record timestamp of 0 means "the wall clock" to the Kafka client.
         self._last_at: TimeUs = 1000
 
@@ -165,6 +171,7 @@ class Admission:
         return [out for record in self._room.take(call) for out in self._judge(record.arrival, record.deadline)]
 
     def _append(self, entries: tuple[JournalEntry, ...], arrival: Arrival) -> list[Outgoing]:
+        entries = tuple(self._measured(entry) for entry in entries)
         bodies = [self._codec.encode(entry) for entry in entries]
         largest = max(map(len, bodies), default=0)
         if largest > MAX_BYTES:
@@ -187,6 +194,11 @@ class Admission:
             ]
         arrival.receipt.release()
         return out
+
+    def _measured(self, entry: JournalEntry) -> JournalEntry:
+        if entry.kind is not EntryKind.REQUEST:
+            return entry
+        return msgspec.structs.replace(entry, behind_us=self._behind(entry.lead_id))
 
     def _give_up(self, arrival: Arrival, call: Call) -> list[Outgoing]:
         provider, call_id = call

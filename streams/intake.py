@@ -22,6 +22,7 @@ from schemas.catalogue import EVENT_INPUTS
 from schemas.codec import Codec
 from streams import Broken
 from streams.admission import JOURNAL, Admission, Outgoing
+from streams.behind import follow_control
 from streams.clock import Clock, make_clock
 from streams.directory import follow_directory
 from streams.kafka import (
@@ -77,14 +78,17 @@ class Intake:
         self._clock = clock or make_clock(settings)
         self._sender = Sender(make_producer(settings))
         self._calls = follow_directory(settings, codec)
+        partitions = partition_count(self._sender.producer, JOURNAL)
+        self._behind = follow_control(settings, self._clock, partitions)
         self._admission = Admission(
             codec,
             self._clock,
             self._calls,
-            partitions=partition_count(self._sender.producer, JOURNAL),
+            partitions=partitions,
             wait_us=round(settings.unresolved_wait_s * 1_000_000),
             limit=WAITING_LIMIT,
             dead_letter_limit=settings.dead_letter_limit,
+            behind=self._behind.of_lead,
         )
         self._offsets = Offsets()
         self._assigned: set[Place] = set()
@@ -110,6 +114,7 @@ class Intake:
         finally:
             self._consumer.close()
             self._calls.close()
+            self._behind.close()
 
     def _turn(self) -> None:
         records = self._consume()
@@ -130,6 +135,7 @@ class Intake:
         if time.monotonic() >= self._next_lag:
             self._next_lag = time.monotonic() + _LAG_EVERY_S
             show_lag(metrics.LAG, dict.fromkeys(EVENT_INPUTS, 0) | lag_of(self._consumer, self._assigned))
+            metrics.show_behind(self._behind.each())
 
     def _consume(self) -> list[Consumed]:
         # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.

@@ -106,6 +106,7 @@ INTAKE = Stage(
         "agent.outcomes",
         "human.interventions",
         "policy.activations",
+        "permission.revocations",
         "clock.broker",
         "call.directory",
         "clock.driven",

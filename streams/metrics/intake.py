@@ -1,7 +1,7 @@
 """What an intake counts. Noted a record, counted a turn; what is sent counts when it is handed to the producer."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,7 +34,19 @@ ADMISSION = Histogram(
     registry=REGISTRY,
 )
 LAG = Gauge("mandate_intake_lag_records", "Records not consumed yet, as far as known.", ["topic"], registry=REGISTRY)
+BEHIND = Gauge(
+    "mandate_intake_control_behind_seconds",
+    "How far control is behind in a partition of the journal, by its newest heartbeat; requests bear it.",
+    ["partition"],
+    registry=REGISTRY,
+)
 DEAD_LETTERS = metrics.dead_letters(REGISTRY)
+
+
+def show_behind(each: Mapping[int, int]) -> None:
+    """Shows the measure of each partition, given in microseconds."""
+    for partition, behind_us in each.items():
+        BEHIND.labels(partition).set(behind_us / _US)
 
 
 class Sent(Protocol):
