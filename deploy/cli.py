@@ -313,9 +313,19 @@ def main() -> None:
     except Exception as error:
         code = getattr(error, "exit_code", None)  # an error that is worded for an operator has one
         if not isinstance(code, int):
-            raise
+            _print_defect(error)
+            sys.exit(1)
         print(f"mandate: {error}", file=sys.stderr)
         sys.exit(code)
+
+
+def _print_defect(error: Exception) -> None:
+    """Where it happened, and what kind of error: not its text, which may hold what a record held."""
+    import traceback
+
+    from deploy.errors import told
+
+    print("".join(traceback.format_tb(error.__traceback__)) + f"mandate: a defect: {told(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ REGISTRY_PATH = "/apis/ccompat/v7"
 PACKAGED_POLICY = Path(__file__).resolve().parent / "policy" / "default"
 
 # A password may hold an @ that nobody escaped: up to the last one before the path.
-_PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/?#\s]*?:)[^/?#\s]*@", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"(//[^/?#\s]*?:)[^/?#\s]*(?=@)|([?&]\w*password=)[^&\s]*", re.IGNORECASE)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -340,7 +340,7 @@ def shown(value: Any) -> str:
     """A setting's value as people may see it: secrets are starred, in URLs too."""
     if value is None:
         return ""
-    return _PASSWORD_IN_URL.sub(r"\1***@", str(value))
+    return _PASSWORD_IN_URL.sub(lambda found: f"{found[1] or found[2]}***", str(value))
 
 
 def _reveal(secret: SecretStr | None) -> str:

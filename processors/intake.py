@@ -11,6 +11,7 @@ import msgspec
 from processors.bounds import fault_in
 from processors.ids import derive
 from processors.perception import ADAPTERS, CallKey, Event, PayloadError, Perception, payload_of
+from processors.perception.fields import shown
 from processors.perception.legs import as_other_leg
 from schemas.codec import KIND_OF
 from schemas.records import (
@@ -107,7 +108,7 @@ def _webhook(webhook: ProviderWebhook, source: Source, at: TimeUs, directory: Di
     adapter = ADAPTERS.get(webhook.provider)
     if adapter is None:
         known = ", ".join(ADAPTERS)
-        return Refused(DeadLetterCode.UNKNOWN_PROVIDER, f"no adapter for {webhook.provider!r}; there are: {known}")
+        return Refused(DeadLetterCode.UNKNOWN_PROVIDER, f"no adapter for {shown(webhook.provider)}; there are: {known}")
     try:
         perception = adapter(payload_of(webhook))
     except PayloadError as error:
@@ -121,7 +122,7 @@ def _place(seen: Perception, provider: str, source: Source, at: TimeUs, director
             return Admitted()
         return Refused(
             DeadLetterCode.BAD_PAYLOAD,
-            f"{provider} {seen.events[0].provider_type}: names no call; pass on header x-mandate-call-id",
+            f"{provider} {shown(seen.events[0].provider_type)}: names no call; pass on header x-mandate-call-id",
         )
     other_leg = _is_other_leg(seen, directory)
     known = next((directory[key] for key in (*seen.ids, seen.call) if key in directory), None)

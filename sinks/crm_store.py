@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from deploy.settings import shown
 from schemas.headers import Headers
 from schemas.records import CrmResult, CrmUpdate, TimeUs
 from sinks import crm_tables as t
@@ -51,7 +52,7 @@ class CrmStore:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
-        self.where = make_url(url).render_as_string(hide_password=True)
+        self.where = shown(url)
         with self._guarded():
             t.metadata.create_all(self._engine)
         self._bind(
@@ -235,6 +236,8 @@ def _engine(url: str) -> Engine:
         return create_engine(url, pool_pre_ping=True)
     except (ArgumentError, ImportError) as error:
         raise Broken(f"MANDATE_CRM_URL is no database URL that can be used ({error}).", "Correct it.") from error
+    except ValueError:  # its text may hold a part of the password
+        raise Broken("MANDATE_CRM_URL is no database URL that can be used.", "Correct it.") from None
 
 
 def _sqlite(url: str, database: str | None) -> Engine:

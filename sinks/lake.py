@@ -70,8 +70,16 @@ def open_catalog(settings: "Settings") -> SqlCatalog:
         catalog = SqlCatalog(NAMESPACE, uri=settings.lake_catalog_url, warehouse=settings.lake_dir.resolve().as_uri())
         catalog.create_namespace_if_not_exists(NAMESPACE)
     except SQLAlchemyError as error:
-        raise Broken(f"The lake's catalogue does not open ({error}).", "Check MANDATE_LAKE_CATALOG_URL.") from error
+        why = _cause(error)
+        raise Broken(f"The lake's catalogue does not open ({why}).", "Check MANDATE_LAKE_CATALOG_URL.") from error
+    except ValueError:  # its text may hold a part of the password
+        raise Broken("MANDATE_LAKE_CATALOG_URL is no database URL that can be used.", "Correct it.") from None
     return catalog
+
+
+def _cause(error: Exception) -> str:
+    """What the database or the disk said; not the statement with its values."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())[:300]
 
 
 def table_name(topic: str) -> str:
@@ -127,7 +135,9 @@ class LandingTable:
                 if stored_offsets(self._table) != self.offsets:
                     raise Broken(f"Another audit sink lands {self.topic} into this lake.", "Run one alone.") from None
             except (OSError, SQLAlchemyError) as error:
-                raise Broken(f"The lake takes no commit ({error}).", "Check its disk and its catalogue.") from error
+                raise Broken(
+                    f"The lake takes no commit ({_cause(error)}).", "Check its disk and its catalogue."
+                ) from error
         raise Broken(f"The table of {self.topic} changes faster than it is committed to.", "Pause its maintenance.")
 
     def _open(self, catalog: SqlCatalog, cluster_id: str) -> Table:

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import ClassVar, NoReturn
 
-from deploy.errors import OperatorError
+from deploy.errors import OperatorError, told
 
 EXIT_BROKEN = 70
 """Exit code of a process that ended on `Broken` (EX_SOFTWARE of sysexits.h); a supervisor starts it again."""
@@ -31,6 +31,5 @@ class BadInput(Broken):
 
 def end_process(error: BaseException) -> NoReturn:
     """Ends the whole process at once, from any thread: one line on stderr, exit code 70, nothing flushed."""
-    line = str(error) if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
-    print(f"mandate: {line}", file=sys.stderr, flush=True)
+    print(f"mandate: {told(error)}", file=sys.stderr, flush=True)
     os._exit(EXIT_BROKEN)

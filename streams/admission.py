@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from deploy.errors import told
 from processors import intake as core
 from processors.ids import derive
+from processors.perception.fields import shown
 from schemas.catalogue import TOPICS
 from schemas.codec import MAX_BYTES, Codec, CodecError
 from schemas.headers import Headers, cloud_event, dead_letter, trace_of
@@ -150,7 +152,7 @@ class Admission:
             raise
         except Exception as error:
             # Pure code that fails on a record fails on it for ever: one record must not hold up its partition.
-            reason = f"Mandate failed on it ({type(error).__name__}: {error}): a defect, please report it"
+            reason = f"Mandate failed on it ({told(error)}): a defect, please report it"
             return core.Refused(DeadLetterCode.UNKNOWN, reason)
 
     def _learn(self, entries: Iterable[CallDirectoryEntry], receipt: Receipt) -> list[Outgoing]:
@@ -203,8 +205,8 @@ class Admission:
     def _give_up(self, arrival: Arrival, call: Call) -> list[Outgoing]:
         provider, call_id = call
         error = (
-            f"no lead is known for call {call_id} of {provider} after {self._wait_us / 1e6:g} s: name the lead in "
-            "the event or in the call's own metadata, and send the call's first event"
+            f"no lead is known for call {shown(call_id)} of {shown(provider)} after {self._wait_us / 1e6:g} s: name "
+            "the lead in the event or in the call's own metadata, and send the call's first event"
         )
         return self._refuse(arrival, DeadLetterCode.UNRESOLVED_LEAD, error)
 

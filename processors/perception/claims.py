@@ -9,7 +9,7 @@ import binascii
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from processors.perception.fields import ident, string
+from processors.perception.fields import ident, shown, string
 from processors.perception.payload import (
     CallKey,
     Claim,
@@ -69,7 +69,9 @@ def _tied_call(payload: Payload) -> CallKey | None:
         return ("twilio", value)
     named = _CALL.fullmatch(value)
     if named is None:
-        raise PayloadError(f"header {HEADER_PREFIX}call-id: {value!r} names no provider; send it as provider:call-id")
+        raise PayloadError(
+            f"header {HEADER_PREFIX}call-id: {shown(value)} names no provider; send it as provider:call-id"
+        )
     return (named["provider"], named["id"])
 
 

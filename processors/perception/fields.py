@@ -4,6 +4,7 @@ A field that is missing or of no use is None (or empty); only an id or a text th
 """
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -11,6 +12,7 @@ from processors.ids import derive
 from processors.perception.payload import MAX_DETAIL, MAX_ID, MAX_TEXT, JsonObject, Payload, PayloadError
 from schemas.records import TimeUs
 
+_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.:-]{1,200}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: TimeUs = 946_684_800_000_000
 """2000-01-01: a provider's clock before it is not a clock."""
@@ -45,6 +47,11 @@ def ident(source: JsonObject, *names: str) -> str | None:
         if value:
             return value
     return None
+
+
+def shown(value: str) -> str:
+    """A name or an id as an error may repeat it; what has the form of neither may be a number, an address, words."""
+    return value if _NAME.fullmatch(value) else "(not shown)"
 
 
 def raw_name(value: str) -> str:

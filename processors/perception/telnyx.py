@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from processors.perception.claims import claim_of, decode_state, track_of
-from processors.perception.fields import child, detail, flag, ident, moment, string, transcript, unit, whole
+from processors.perception.fields import child, detail, flag, ident, moment, shown, string, transcript, unit, whole
 from processors.perception.payload import (
     CallKey,
     Event,
@@ -88,7 +88,7 @@ def perceive(payload: Payload) -> Perception:
     legs: list[CallKey] = [(PROVIDER, leg) for field in _LEG_IDS if (leg := ident(body, field))]
     if session is None and not legs:
         raise PayloadError(
-            f"Telnyx webhook {name}: not about a call (no call_session_id, call_leg_id, call_control_id)"
+            f"Telnyx webhook {shown(name)}: not about a call (no call_session_id, call_leg_id, call_control_id)"
         )
     claim = claim_of(payload, decode_state(body.get("client_state")))
     own: CallKey = (PROVIDER, session) if session else legs[0]

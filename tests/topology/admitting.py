@@ -55,8 +55,8 @@ class Desk:
         self.receipts: list[Receipt] = []
 
     def take(self, value: Record | bytes | None, *, partition: int = 0, **more: object) -> list[Out]:
-        """Gives a record, or raw bytes of topic telephony.events; returns what comes out."""
-        topic = TOPIC_OF[type(value)] if isinstance(value, Record) else "telephony.events"
+        """Gives a record, or raw bytes of a topic, telephony.events unless named; returns what comes out."""
+        topic = TOPIC_OF[type(value)] if isinstance(value, Record) else str(more.get("topic", "telephony.events"))
         data = CODEC.encode(value) if isinstance(value, Record) else value
         receipt = Receipt(len(self.receipts))
         self.receipts.append(receipt)
