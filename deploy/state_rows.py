@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from deploy.evidence import records_of
 from processors.explain.rows import Sample, Table, lead_of
@@ -33,16 +33,28 @@ class Disk(NamedTuple):
         return {key: value for key, value in self.rows.items() if _is_asked_for(key, sample)}
 
 
-def read_table(settings: Settings, number: int, sample: Sample, disk: Disk | None) -> Table:
-    """The rows of a partition as its changelog has them now."""
-    from streams.tables import CHANGELOG
+def read_table(settings: Settings, number: int, sample: Sample, disk: Disk | None) -> tuple[Table, int]:
+    """The rows of a partition as its changelog has them now, and how many came late.
 
-    table = Table(sample, disk.reaches if disk else None)
+    Those an earlier owner wrote after another had claimed the partition: no owner uses them (`streams.owners`).
+    """
+    from streams.changelog import CHANGELOG
+    from streams.owners import CLAIM_PREFIX, NOTHING, stamp_of
+
+    table, epoch, late = Table(sample, disk.reaches if disk else None), NOTHING, set()
     for message in records_of(settings, CHANGELOG, number, group=GROUP):
-        key = message.key() or b""
-        if not key.startswith(OWN):
-            table.take(key, message.value(), message.offset() or 0)
-    return table
+        key, value, offset = message.key() or b"", message.value(), message.offset() or 0
+        if key.startswith(CLAIM_PREFIX) and value is not None:
+            epoch = offset
+        if key.startswith(OWN):
+            continue
+        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+        if stamp_of(headers).epoch < epoch:
+            late.add(key)
+        else:
+            late.discard(key)
+            table.take(key, value, offset)
+    return table, len(late)
 
 
 def read_disk(directory: Path, number: int) -> Disk | None:

@@ -67,7 +67,9 @@ def run(
 
 
 def _verify(settings: Settings, codec: Codec, court: Court, number: int, sample: Sample, disk: Disk | None) -> int:
-    table = read_table(settings, number, sample, disk)
+    table, late = read_table(settings, number, sample, disk)
+    if late:
+        print(f"partition {number}: {late:,} rows came late from an earlier owner; the next one to start mends them")
     on_disk = list(table.off_disk(disk.of(sample))) if disk else []
     try:
         done = _refold(settings, codec, court, number, table)
