@@ -36,7 +36,8 @@ def worker(supervise: Supervise = False) -> None:
     """Run one control worker: it judges the journal's partitions that it is given.
 
     Start as many as there are partitions; each keeps its state in a directory of its own. Ends, by SIGTERM or
-    Ctrl-C, with everything acknowledged; a kill loses nothing either.
+    Ctrl-C, with everything acknowledged and its partitions handed over; by SIGHUP it keeps them for 10 seconds, to be
+    started again in its place. A kill loses nothing either.
     """
     _run("deploy.commands.worker", supervise)
 

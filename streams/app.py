@@ -93,8 +93,9 @@ class Worker:
         ticks = Ticks(self._settings, self._clock, self._codec, outbox, lambda: self.control.partitions)
         self._ticking = asyncio.create_task(ticks.run(), name="ticks")
 
-    async def stop(self) -> None:
-        """Ends the batches in hand, commits, closes the databases, leaves."""
+    async def stop(self, *, leave: bool = True) -> None:
+        """Ends the batches in hand, commits, closes the databases, and leaves; or stays a member, to be back soon."""
+        self.app.consumer.leaves = leave
         if self._ticking is not None:
             self._ticking.cancel()
         await self.app.stop()

@@ -25,6 +25,8 @@ _COLLECT_AFTER = 50_000
 def run(settings: Settings, log_level: str = "INFO") -> int:
     """Judge the partitions that this worker is given, until told to end. 0: all of it is committed.
 
+    SIGTERM and SIGINT hand the partitions over; SIGHUP keeps them for a restart within the session timeout.
+
     70: infrastructure failed or entries are missing; start it again, it goes on where its state ends.
     """
     from streams import EXIT_BROKEN
@@ -72,15 +74,27 @@ async def _work(settings: Settings) -> None:
         gc.set_threshold(_COLLECT_AFTER, 20, 100)
         await stop.wait()
     try:
-        await asyncio.wait_for(worker.stop(), STOP_WITHIN_S)
+        await asyncio.wait_for(worker.stop(leave=stop.leave), STOP_WITHIN_S)
     except TimeoutError:
         logging.getLogger("mandate.control").warning("did not stop within %.0f s; ends as it is", STOP_WITHIN_S)
 
 
-def _on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
+class _Stop(asyncio.Event):
+    """Set when the worker is told to end. leave: whether the others are to go on with its partitions."""
+
+    leave = True
+
+    def told(self, number: signal.Signals) -> None:
+        self.leave = number is not signal.SIGHUP
+        self.set()
+
+
+def _on_signals() -> _Stop:
+    stop, loop = _Stop(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.told, number)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        loop.add_signal_handler(signal.SIGHUP, stop.told, signal.SIGHUP)
     return stop
 
 

@@ -78,15 +78,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         # A static member that is killed keeps its partitions for its restart; one that is told to end hands them
         # over at once, which aiokafka does only for a member without a static id.
-        if self._consumer is not None:
+        if self._consumer is not None and cast(Consumer, self.consumer).leaves:
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
 
 
 class Consumer(driver.Consumer):
-    """The group member of a control worker. `reader` must be set before it starts."""
+    """The group member of a control worker. `reader` must be set before it starts.
+
+    leaves: whether a stop gives the partitions to the others at once, or keeps them for a restart.
+    """
 
     reader: Reader
+    leaves = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

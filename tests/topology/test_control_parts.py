@@ -1,11 +1,13 @@
 """Parts of the control worker that need no broker: what is handed over, where reading starts, whose directory it is."""
 
 import asyncio
+import signal
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from deploy.settings import load_settings
 from streams import Broken
 from streams.slots import take_slot
 from streams.ticks import tick_entry
-from streams.transport.consumer import MAX_BATCH, Batch, Consumer, start_of
+from streams.transport.consumer import MAX_BATCH, Batch, Consumer, ConsumerThread, start_of
 from streams.transport.security import credentials
 
 PLACE = TP("execution.journal", 0)
@@ -180,3 +182,31 @@ def test_login_and_encryption_reach_the_consumer_too() -> None:
 def test_a_tick_made_again_is_the_same() -> None:
     assert tick_entry(2, 5_000_000) == tick_entry(2, 5_000_000)
     assert tick_entry(2, 5_000_000).entry_id != tick_entry(3, 5_000_000).entry_id
+
+
+@pytest.mark.parametrize(("leaves", "instance"), [(True, None), (False, "mandate-control-7")])
+def test_a_worker_that_ends_leaves_its_group_and_one_that_restarts_stays_a_member(
+    leaves: bool, instance: str | None
+) -> None:
+    left_as: list[str | None] = []
+    coordinator = SimpleNamespace(_group_instance_id="mandate-control-7")
+
+    async def stop() -> None:
+        left_as.append(coordinator._group_instance_id)  # aiokafka leaves only without one
+
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.consumer = SimpleNamespace(leaves=leaves)
+    thread._consumer = SimpleNamespace(_coordinator=coordinator, stop=stop)
+    asyncio.run(thread.on_thread_stop())
+    assert left_as == [instance]
+
+
+@pytest.mark.parametrize(("number", "leave"), [(signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, False)])
+def test_a_signal_says_whether_the_others_go_on_with_the_partitions(number: signal.Signals, leave: bool) -> None:
+    code = (
+        "import asyncio, os\nfrom deploy.commands.worker import _on_signals\n"
+        f"async def main():\n    stop = _on_signals()\n    os.kill(os.getpid(), {int(number)})\n"
+        "    await stop.wait()\n    print(stop.leave)\nasyncio.run(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == (f"{leave}\n", 0), done.stderr
