@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.types import TP
 
-from deploy.settings import Settings
 from processors.authority import Court
 from processors.offline import MemoryRows
 from processors.partition import Partition
