@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -12,6 +13,7 @@ from processors.partition import PARTITION_KEY, POLICIES_KEY
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
+    from streams.owners import Entry
 
 GROUP = "mandate-control-restore"
 OWN = b"__"
@@ -34,26 +36,37 @@ class Disk(NamedTuple):
 
 
 def read_table(settings: Settings, number: int, sample: Sample, disk: Disk | None) -> tuple[Table, int]:
-    """The rows of a partition as its changelog has them now, and how many came late.
-
-    Those an earlier owner wrote after another had claimed the partition: no owner uses them (`streams.owners`).
-    """
+    """The rows of a partition as its changelog has them now, and how many came late."""
     from streams.changelog import CHANGELOG
-    from streams.owners import CLAIM_PREFIX, NOTHING, stamp_of
+    from streams.owners import Entry, stamp_of
 
-    table, epoch, late = Table(sample, disk.reaches if disk else None), NOTHING, set()
-    for message in records_of(settings, CHANGELOG, number, group=GROUP):
-        key, value, offset = message.key() or b"", message.value(), message.offset() or 0
-        if key.startswith(CLAIM_PREFIX) and value is not None:
-            epoch = offset
-        if key.startswith(OWN):
+    def entries() -> Iterator[Entry]:
+        for message in records_of(settings, CHANGELOG, number, group=GROUP):
+            headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+            yield Entry(message.offset() or 0, message.key() or b"", message.value(), stamp_of(headers))
+
+    return table_of(entries(), sample, disk.reaches if disk else None)
+
+
+def table_of(entries: Iterable[Entry], sample: Sample, disk_reaches: int | None = None) -> tuple[Table, int]:
+    """The rows that changelog records make, and how many have a last record that came late.
+
+    That is one which an earlier owner wrote after another had claimed the partition: no owner uses it
+    (`streams.owners`).
+    """
+    from streams.owners import CLAIM_PREFIX, NOTHING
+
+    table, epoch, late = Table(sample, disk_reaches), NOTHING, set()
+    for entry in entries:
+        if entry.key.startswith(CLAIM_PREFIX) and entry.value is not None:
+            epoch = entry.offset
+        if entry.key.startswith(OWN):
             continue
-        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        if stamp_of(headers).epoch < epoch:
-            late.add(key)
+        if entry.stamp.epoch < epoch:
+            late.add(entry.key)
         else:
-            late.discard(key)
-            table.take(key, value, offset)
+            late.discard(entry.key)
+            table.take(entry.key, entry.value, entry.offset)
     return table, len(late)
 
 
