@@ -13,6 +13,9 @@ from streams.metrics import control as metrics
 from streams.progress import Progress
 from streams.tables import ExecutionTable
 
+_BULK = 10_000
+"""Records from which on a restoration writes in bulk: what a crash then costs is more than the log does below."""
+
 
 class Restoration:
     """Reads the changelog of some partitions to its end, from where the disk reaches. Runs in a thread."""
@@ -50,7 +53,7 @@ class Restoration:
         while behind and not self._cancelled.is_set():
             found, ended = reader.read()
             for number, entries in found.items():
-                self._table.restore(number, entries)
+                self._table.restore(number, entries, in_bulk=total >= _BULK)
                 self.rows += len(entries)
                 metrics.RECOVERY_ROWS.inc(len(entries))
             behind -= ended
@@ -58,6 +61,8 @@ class Restoration:
             metrics.RECOVERY_REMAINING.set(remaining)
             metrics.RECOVERY_SECONDS.set(time.monotonic() - began)
             progress.show(self.rows, total - remaining)
+        for number in starts:
+            self._table.keep(number)
         metrics.RECOVERY_DONE.set(not behind)
         progress.end(self.rows, not behind)
 

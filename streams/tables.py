@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from faust import Table
 from faust.stores.rocksdb import Store
 from faust.types import StoreT
-from rocksdict import Rdict, WriteBatch
+from rocksdict import Rdict, WriteBatch, WriteOptions
 
 from processors.partition import PARTITION_KEY
 from schemas.rows import RowError
@@ -39,6 +39,8 @@ OFFSET_KEY = Store.offset_key
 """Where Faust's RocksDB store keeps the changelog offset that its rows reach."""
 WHO_ELSE = "Look for who else has the right to: nobody but control's workers may."
 TRIES = 100
+_UNLOGGED = WriteOptions()
+_UNLOGGED.disable_wal = True  # type: ignore[method-assign,assignment]  # a property; its stub says method
 
 
 def rocksdb_options() -> dict[str, Any]:
@@ -99,6 +101,7 @@ class ExecutionTable(Table):
         self._changelog_id = changelog_id
         self._reader = reader
         self._ledgers: dict[int, Ledger] = {}
+        self._unlogged: set[int] = set()
 
     def reader(self) -> Reader:
         """What reads the changelog; close it."""
@@ -136,11 +139,21 @@ class ExecutionTable(Table):
         """Writes the claim of a new owner; its offset, which is the owner's epoch. `restore` must read it next."""
         return await self._send(outbox, partition, [claim], None)
 
-    def restore(self, partition: int, entries: Sequence[Entry]) -> None:
-        """Puts changelog records on the disk, in their order; late ones apart from the rows."""
+    def restore(self, partition: int, entries: Sequence[Entry], *, in_bulk: bool = False) -> None:
+        """Puts changelog records on the disk, in their order; late ones apart from the rows.
+
+        in_bulk: without RocksDB's own log, two to three times as fast; `keep` makes it last. A crash before that leaves
+        the rows of an earlier moment with the offset of that moment.
+        """
         ledger = self.ledger(partition)
         changes = [change for entry in entries for change in ledger.read(entry)]
-        self._put(partition, changes, entries[-1].offset)
+        self._put(partition, changes, entries[-1].offset, logged=not in_bulk)
+
+    def keep(self, partition: int) -> None:
+        """Makes what was restored in bulk last."""
+        if partition in self._unlogged:
+            self._db(partition).flush()
+            self._unlogged.discard(partition)
 
     def ledger(self, partition: int) -> Ledger:
         """Who owned a partition, as far as the disk knows."""
@@ -154,6 +167,7 @@ class ExecutionTable(Table):
         """Reads anew, when next asked, what the disk knows of owners: partitions may have been elsewhere since."""
         for number in partitions:
             self._ledgers.pop(number, None)
+            self._unlogged.discard(number)
 
     def partition_row(self, partition: int) -> bytes | None:
         """The row that says how far a partition is folded."""
@@ -167,6 +181,7 @@ class ExecutionTable(Table):
     def set_aside(self, partition: int, why: str) -> None:
         """Renames the directory of a partition; an empty one takes its place."""
         self._ledgers.pop(partition, None)
+        self._unlogged.discard(partition)
         self.store.close_and_set_aside(partition, why)
 
     def distrust(self, partition: int, error: Exception) -> Broken:
@@ -236,7 +251,9 @@ class ExecutionTable(Table):
             f"{CHANGELOG} [{partition}] is written to by somebody else.", "Look for who else has the right to."
         )
 
-    def _put(self, partition: int, changes: Iterable[Write], offset: int) -> None:
+    def _put(self, partition: int, changes: Iterable[Write], offset: int, *, logged: bool = True) -> None:
+        if logged:
+            self.keep(partition)  # a logged write that outlives an earlier one without log would leave a hole
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
@@ -244,7 +261,11 @@ class ExecutionTable(Table):
             else:
                 batch.put(key, value)
         batch.put(OFFSET_KEY, str(offset).encode())
-        self._db(partition).write(batch)
+        if logged:
+            self._db(partition).write(batch)
+            return
+        self._unlogged.add(partition)
+        self._db(partition).write(batch, _UNLOGGED)
 
     def _reached(self, partition: int) -> int:
         reached = self.reached(partition)

@@ -16,7 +16,7 @@ import uuid
 from schemas.rows import RowError
 from streams import Broken
 from streams.changelog import CHANGELOG
-from streams.owners import UNSTAMPED, Entry, claim_of
+from streams.owners import NOTHING, UNSTAMPED, Entry, claim_of
 from streams.recovery import Restoration
 from streams.tables import WHO_ELSE, ExecutionTable
 from streams.transport.outbox import Outbox
@@ -65,7 +65,8 @@ class Takeover:
     async def _claim(self, number: int, base: int) -> None:
         key, value = claim_of(uuid.uuid4().bytes, base)
         offset = await self._table.claim(self._outbox, number, (key, value))
-        if offset == (self._table.reached(number) or 0) + 1:
+        reached = self._table.reached(number)
+        if offset == (NOTHING if reached is None else reached) + 1:
             self._table.restore(number, [Entry(offset, key, value, UNSTAMPED)])
             return
         await self._restore([number])

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.topology.changelog_model import NUMBER, Changelog, Owner, owner
 from tests.topology.test_owners import END, JOURNAL, must_equal_an_undisturbed_fold
 
 JUDGED = 12
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -225,3 +228,30 @@ def test_a_scan_gives_the_rows_of_its_prefix_by_key(log: Changelog, disk: Path) 
         db.put(b"z/a", b"1")
         db.put(b"z0", b"not one of them")
         assert list(scan(db, b"z/")) == [(b"z/a", b"1"), (b"z/b", b"2")]
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from streams.owners import Entry, Stamp
+from tests.topology.changelog_model import NUMBER, Changelog, Owner
+found = Owner(Changelog(), [], Path(sys.argv[1]))
+for batch in range(40):
+    rows = [Entry(n, b"l/%06d" % n, os.urandom(1000), Stamp(-1, 0)) for n in range(batch * 500, batch * 500 + 500)]
+    found.table.restore(NUMBER, rows, in_bulk=True)
+if sys.argv[2] == "kept":
+    found.table.keep(NUMBER)
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "kept"])
+def test_a_worker_killed_while_it_restores_in_bulk_leaves_an_earlier_moment_whole(tmp_path: Path, how: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", DIES, str(tmp_path), how], cwd=ROOT, check=False)
+    assert ended.returncode == 9
+    with owner(Changelog(), [], tmp_path) as found:
+        reached = found.table.reached(NUMBER)
+        assert reached is not None
+        rows = list(found.rows())
+    assert rows == [b"l/%06d" % number for number in range(reached + 1)]
+    assert (reached == 19_999) == (how == "kept")
