@@ -59,7 +59,7 @@ class Stage:
         self.cast.enter("enforcer", self.settings, "tests.faults.enforcer", str(self.effects), feed)
         self.onlooker.start()
         self.load.start()
-        if not self.recovered(180):
+        if not self.recovered(300):
             raise RuntimeError("nothing is decided; with --keep the processes say why")
 
     def enter_worker(self, name: str = "worker", settings: Settings | None = None) -> None:
