@@ -13,13 +13,15 @@ from processors.law import compile_law
 from processors.policy import Bundle, PolicyError
 from processors.policy.acting import RegisteredAgent
 from processors.scenarios import people
-from schemas.codec import encode
+from schemas.codec import decode, encode
+from schemas.jsonio import from_json, to_json
 from schemas.records import (
     AgentId,
     AgentRequest,
     AgentSignature,
     Channel,
     Decision,
+    JournalEntry,
     LeadId,
     PolicySignature,
     ReasonCode,
@@ -142,3 +144,15 @@ def test_a_signature_that_is_too_long_to_be_one_is_a_dead_letter_with_the_field(
         (AgentSignature(kid="k" * 201, signature=bytes(64)), "AgentSignature.kid: 201 characters"),
     ):
         assert (fault_in(msgspec.structs.replace(request, signature=signature)) or "").startswith(fault)
+
+
+def test_a_signature_holds_through_bytes_and_through_text_for_people() -> None:
+    story = begun()
+    ask(story, "r1")
+    entry = story.journal[-1]
+    bundle = registered("k1")
+    law = compile_law(bundle.canonical_json(), bundle.digest())
+    for again in (decode(JournalEntry, encode(entry)), from_json(JournalEntry, json.loads(json.dumps(to_json(entry))))):
+        assert again == entry
+        assert isinstance(again.body, AgentRequest)
+        assert identity.unproven(again.body, law) is None
