@@ -23,7 +23,7 @@ from processors.law import Law, compile_law
 from processors.scenarios.document import Scenario, load_directory
 from processors.scenarios.runner import _begin, _play_part
 from processors.scenarios.steps import Teller
-from tests.core import decision_table, test_checks, test_conditions, test_grants, test_invariants
+from tests.core import decision_table, test_checks, test_conditions, test_grants, test_invariants, test_timing
 from tests.core.decision_table import ASKS, BUNDLE, CASES, MODES, ROLES, STAGES, Ask, Cell
 from tests.mutation.patch import Place, place_of
 
@@ -51,7 +51,7 @@ def cases() -> list[Case]:
     scenarios, unreadable = load_directory(ROOT / "tests" / "scenarios")
     assert not unreadable, unreadable
     found = [Case(f"scenario {scenario.name}", partial(_scenario, scenario)) for scenario in scenarios]
-    for module in (test_checks, test_invariants, test_conditions, test_grants):
+    for module in (test_checks, test_invariants, test_conditions, test_grants, test_timing):
         found += [Case(name, partial(_sentence, call)) for name, call in _sentences(module)]
     return found + [Case(f"table {role} {ask}", partial(_row, role, ask)) for role, ask in _rows()]
 
