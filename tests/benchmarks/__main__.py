@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks`: latency and throughput of the real processes beside the broker, and of their peer.
 
-`core` measures the pure core alone. Figures go to `var/bench/report.json` and, as tables, to stdout.
+`core` measures the pure core alone; `overload` sends more than can be judged, for `--minutes`; `revocation` measures
+from the event that revokes to the refusal at an enforcer. Figures go to `var/bench/` and, as tables, to stdout.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streams.registry import connect
-from tests.benchmarks import core, judging, report
+from tests.benchmarks import core, judging, overload, report, revocation
 from tests.benchmarks.measure import Plan, measure, warm_up
 from tests.benchmarks.systems import PEER_PYTHON, ROOT, System, broker, mandate, peer
 
@@ -36,6 +37,8 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     if arguments.what == "core":
         return _measure_core(quick=arguments.quick)
+    if arguments.what in ("overload", "revocation"):
+        return _measure_alone(arguments)
     systems = [mandate()]
     if arguments.peer.is_file():
         systems.append(peer(arguments.peer))
@@ -61,12 +64,38 @@ def _measure_core(*, quick: bool) -> int:
     return 1 if missed else 0
 
 
+def _measure_alone(arguments: argparse.Namespace) -> int:
+    """Mandate alone, on a broker of its own."""
+    data_dir = OUT / f"run-{os.getpid()}"
+    try:
+        with broker(data_dir, _say) as kafka:
+            codec = connect(kafka.settings)
+            _say(f"measuring {arguments.what}")
+            logs = OUT / "logs"
+            if arguments.what == "overload":
+                plan = overload.QUICK if arguments.quick else overload.PLAN
+                minutes, factor = arguments.minutes, arguments.factor
+                found = overload.measure(kafka, codec, logs, minutes=minutes, factor=factor, plan=plan)
+                shown = overload.show(found)
+            else:
+                seconds, plan = (5.0, revocation.QUICK) if arguments.quick else (60.0, revocation.PLAN)
+                found = revocation.measure(kafka, codec, logs, seconds=seconds, plan=plan)
+                shown = revocation.show(found)
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+    _write({"machine": report.machine(), **found}, f"{arguments.what}.json")
+    print(shown)
+    return 1 if "GROWS" in shown or "NOT HELD" in shown else 0
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "core"), default="all")
+    parser.add_argument("what", nargs="?", choices=("all", "core", "overload", "revocation"), default="all")
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it works")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each system, in turns")
     parser.add_argument("--peer", type=Path, default=PEER_PYTHON, help="Python of the peer's virtual environment")
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long overload goes on")
+    parser.add_argument("--factor", type=float, default=2.0, help="overload: times the sustained rate")
     return parser.parse_args()
 
 

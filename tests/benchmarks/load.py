@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from deploy.settings import Settings
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
-from schemas.records import Decision, JournalEntry, LeadId, RequestId, TimeUs, Verdict
+from schemas.records import Decision, JournalEntry, LeadId, ReasonCode, RequestId, TimeUs, Verdict
 from streams.kafka import make_consumer, make_producer, partition_count
 from tests.benchmarks.workload import Event
 
@@ -65,6 +65,8 @@ class Answers:
         self._raw: deque[tuple[float, bytes, bytes, int]] = deque()
         self.at: dict[RequestId, float] = {}
         self.verdicts: dict[RequestId, Verdict] = {}
+        self.late: set[RequestId] = set()
+        """Requests that were answered TOO_LATE."""
         self.stamped: dict[RequestId, float] = {}
         """When intake stamped each request, on the monotonic clock, to the millisecond."""
         self.leads_on: dict[int, set[LeadId]] = {}
@@ -89,6 +91,8 @@ class Answers:
             decision = self._codec.decode(Decision, value)
             self.at.setdefault(decision.request_id, at)
             self.verdicts.setdefault(decision.request_id, decision.verdict)
+            if any(reason.code is ReasonCode.TOO_LATE for reason in decision.criteria[0].reasons):
+                self.late.add(decision.request_id)
             self.stamped.setdefault(decision.request_id, decision.at / 1e6 - wall_ahead)
 
     def wait_for(self, requests: Sequence[RequestId], within_s: float, alive: Callable[[], None]) -> bool:

@@ -56,35 +56,35 @@ class Round:
 
     def __init__(self, broker: Broker, codec: Codec, processes: Running, plan: Plan, name: str, seed: int) -> None:
         self._broker = broker
-        self._processes = processes
+        self.processes = processes
         self._plan = plan
         self._seed = seed
         prefix = processes.system.prefix
-        self._traffic = Traffic(name, plan.leads, seed)
-        self._gun = Gun(broker.settings, codec, prefix)
-        self._answers = Answers(broker.settings, codec, prefix)
+        self.traffic = Traffic(name, plan.leads, seed)
+        self.gun = Gun(broker.settings, codec, prefix)
+        self.answers = Answers(broker.settings, codec, prefix)
 
     def open_calls(self) -> None:
         """Brings every lead into its call."""
         began = wall_us() + 100_000
         pace = 1.0 / self._plan.opening_rate
         shots = [
-            self._gun.load(step(began + round(number * pace * 1e6)), number * pace)
-            for number, step in enumerate(self._traffic.opening())
+            self.gun.load(step(began + round(number * pace * 1e6)), number * pace)
+            for number, step in enumerate(self.traffic.opening())
         ]
-        self._settle(self._gun.fire(shots, time.monotonic()))
+        self.settle(self.gun.fire(shots, time.monotonic()))
 
     def latency(self, rate: int, seconds: float) -> dict[str, Any]:
         """Open loop at a rate: from the scheduled send of a request to its first verdict, in ms."""
         total = self._plan.warm_s + seconds
-        shots, start = self._aim(list(schedule(rate, total, self._seed)))
-        before = Spent.now(self._broker, self._processes)
-        sent = self._gun.fire(shots, start)
-        self._settle(sent)
-        after = Spent.now(self._broker, self._processes)
+        shots, start = self.aim(list(schedule(rate, total, self._seed)))
+        before = Spent.now(self._broker, self.processes)
+        sent = self.gun.fire(shots, start)
+        self.settle(sent)
+        after = Spent.now(self._broker, self.processes)
         counted = {request: at for request, at in sent.due.items() if at >= start + self._plan.warm_s}
-        samples = [(self._answers.at[request] - at) * 1_000 for request, at in counted.items()]
-        to_intake = [(self._answers.stamped[request] - at) * 1_000 for request, at in counted.items()]
+        samples = [(self.answers.at[request] - at) * 1_000 for request, at in counted.items()]
+        to_intake = [(self.answers.stamped[request] - at) * 1_000 for request, at in counted.items()]
         return {
             "rate": rate,
             "seconds": seconds,
@@ -105,22 +105,22 @@ class Round:
         its last event is folded. Once the journal holds the backlog, one more request follows on each partition:
         what counts is the last verdict on these.
         """
-        journal = self._answers.journal_end()
-        with self._processes.held():
-            shots, start = self._aim([0.0] * events)
-            sent = self._gun.fire(shots, start)
-            before = Spent.now(self._broker, self._processes)
+        journal = self.answers.journal_end()
+        with self.processes.held():
+            shots, start = self.aim([0.0] * events)
+            sent = self.gun.fire(shots, start)
+            before = Spent.now(self._broker, self.processes)
             began = time.monotonic()
         self._await_journal(journal + events)
         appended = time.monotonic()
-        last = self._gun.fire(
-            [self._gun.load(lead.ask(wall_us()), 0.0) for lead in self._one_of_each_partition()],
+        last = self.gun.fire(
+            [self.gun.load(lead.ask(wall_us()), 0.0) for lead in self._one_of_each_partition()],
             appended,
         )
-        self._settle(last)
-        self._settle(sent)
-        took = max(self._answers.at[request] for request in last.due) - began
-        after = Spent.now(self._broker, self._processes)
+        self.settle(last)
+        self.settle(sent)
+        took = max(self.answers.at[request] for request in last.due) - began
+        after = Spent.now(self._broker, self.processes)
         return {
             "events": events,
             "requests": len(sent.due),
@@ -134,43 +134,44 @@ class Round:
 
     def _one_of_each_partition(self) -> list[Lead]:
         """A lead of this round on each partition."""
-        leads = self._traffic.leads
-        return [leads[min(here)] for seen in self._answers.leads_on.values() if (here := seen & leads.keys())]
+        leads = self.traffic.leads
+        return [leads[min(here)] for seen in self.answers.leads_on.values() if (here := seen & leads.keys())]
 
     def _await_journal(self, end: int) -> None:
         until = time.monotonic() + ANSWER_WITHIN_S
-        while self._answers.journal_end() < end:
-            self._processes.look()
+        while self.answers.journal_end() < end:
+            self.processes.look()
             if time.monotonic() > until:
                 raise TimeoutError(f"the journal did not grow to {end} within {ANSWER_WITHIN_S:.0f} s")
             time.sleep(0.01)
 
     def close(self) -> None:
-        self._answers.close()
+        self.answers.close()
 
-    def _aim(self, due_s: list[float]) -> tuple[list[Shot], float]:
+    def aim(self, due_s: list[float]) -> tuple[list[Shot], float]:
         """Encodes one event for each time, stamped with the time at which it will be sent, and says when to start."""
         wait_s = _LEAD_TIME_S + len(due_s) * _ENCODE_S
         start, wall = time.monotonic() + wait_s, wall_us() + round(wait_s * 1e6)
-        shots = [self._gun.load(self._traffic.next(wall + round(at * 1e6)), at) for at in due_s]
+        shots = [self.gun.load(self.traffic.next(wall + round(at * 1e6)), at) for at in due_s]
         return shots, max(start, time.monotonic())
 
-    def _settle(self, sent: Sent) -> None:
+    def settle(self, sent: Sent) -> None:
+        """Returns when each request that was sent has a verdict."""
         requests = list(sent.due)
-        if not self._answers.wait_for(requests, ANSWER_WITHIN_S, self._processes.look):
-            missing = [request for request in requests if request not in self._answers.at]
+        if not self.answers.wait_for(requests, ANSWER_WITHIN_S, self.processes.look):
+            missing = [request for request in requests if request not in self.answers.at]
             raise TimeoutError(f"{len(missing)} of {len(requests)} requests had no verdict, such as {missing[0]}")
 
     def _verdicts(self, requests: dict[RequestId, float]) -> dict[str, int]:
         found: dict[str, int] = {}
         for request in requests:
-            verdict = self._answers.verdicts[request].value
+            verdict = self.answers.verdicts[request].value
             found[verdict] = found.get(verdict, 0) + 1
         return dict(sorted(found.items()))
 
 
 @contextmanager
-def _round(system: System, broker: Broker, codec: Codec, plan: Plan, logs: Path, number: int) -> Iterator[Round]:
+def opened(system: System, broker: Broker, codec: Codec, plan: Plan, logs: Path, number: int) -> Iterator[Round]:
     """The system with all its calls open."""
     with running(system, broker.settings, logs) as processes:
         if system.name == "mandate":
@@ -185,13 +186,13 @@ def _round(system: System, broker: Broker, codec: Codec, plan: Plan, logs: Path,
 
 def warm_up(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path) -> None:
     """Load that nobody counts, so that the broker's Java is compiled before the first system is measured."""
-    with _round(system, broker, codec, plan, logs, 0) as this:
+    with opened(system, broker, codec, plan, logs, 0) as this:
         this.backlog(plan.backlog // 4)
         this.latency(plan.rates[-1], plan.seconds[-1])
 
 
 def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
     """All figures of one round; rounds of a broker have different numbers, from 1."""
-    with _round(system, broker, codec, plan, logs, number) as this:
+    with opened(system, broker, codec, plan, logs, number) as this:
         latencies = [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
         return {"latency": latencies, "backlog": this.backlog(plan.backlog)}

@@ -113,6 +113,10 @@ class Running:
         """Processor seconds that each process has used so far."""
         return {name: _cpu_s(started.pid) for name, started in self._processes.items()}
 
+    def pids(self) -> dict[str, int]:
+        """Process ids by the names of the parts."""
+        return {name: started.pid for name, started in self._processes.items()}
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Stops all processes where they are (SIGSTOP) and lets them go on at the end."""

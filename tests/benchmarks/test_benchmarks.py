@@ -10,8 +10,17 @@ from processors.intake import Admitted, Source, admit
 from processors.offline import MemoryRows
 from processors.partition import Partition
 from schemas.catalogue import TOPIC_OF
-from schemas.records import AgentRequest, CallDirectoryEntry, Decision, Record, Verdict
-from tests.benchmarks import judging
+from schemas.records import (
+    AgentRequest,
+    CallDirectoryEntry,
+    Decision,
+    LeadId,
+    Record,
+    Revocation,
+    RevocationScope,
+    Verdict,
+)
+from tests.benchmarks import judging, overload, revocation
 from tests.benchmarks.figures import middle, percentiles, table
 from tests.benchmarks.load import schedule
 from tests.benchmarks.report import show, summary
@@ -148,3 +157,63 @@ def test_a_limit_that_is_not_kept_is_said() -> None:
     missed = judging.missed({**report, "parts": {**report["parts"], "judge, 200 rules": slow}})
     assert "judge, 200 rules: p50 is 101.0 µs, more than 100" in missed
     assert not [sentence for sentence in missed if sentence.startswith("judge, 200 rules: p99")]
+
+
+def test_memory_is_flat_when_its_last_third_is_as_its_middle_one() -> None:
+    filling = [100.0 + n for n in range(30)]
+    level = [130.0] * 60
+    assert overload.flatness(filling + level)["flat"]
+    assert overload.flatness(filling + [130.0] * 30 + [136.0] * 30)["flat"]
+    assert not overload.flatness(filling + [130.0] * 30 + [137.0] * 30)["flat"]
+    assert not overload.flatness([100.0 + n for n in range(90)])["flat"]
+    assert not overload.flatness([1.0, 1.0])["flat"], "too few samples show nothing"
+
+
+def test_memory_that_grows_is_said() -> None:
+    found: dict[str, Any] = {
+        "sustained_events_per_s": 4_000, "asked_events_per_s": 8_000, "events_per_s": 7_900, "seconds": 180.0,
+        "events": 1_422_000, "requests": 142_200, "too_late": 90_000, "unanswered_after_drain": 0,
+    }  # fmt: skip
+    steady = {"middle_mb": 200.0, "last_mb": 201.0, "max_mb": 210.0, "flat": True}
+    assert "GROWS" not in overload.show({**found, "memory": {"control": steady}})
+    assert "GROWS" in overload.show({**found, "memory": {"control": {**steady, "last_mb": 300.0, "flat": False}}})
+
+
+@pytest.mark.parametrize(
+    ("p99", "held", "refused", "kept"), [(99.0, 100, 100, True), (101.0, 100, 100, False), (50.0, 100, 99, False)]
+)
+def test_a_revocation_that_is_slow_or_never_comes_is_said(p99: float, held: int, refused: int, kept: bool) -> None:
+    times = {**dict.fromkeys(("p50", "p95", "p99", "max"), p99), "count": refused}
+    found = {
+        "rate": 1_000, "grants_held": held, "refused": refused, "latency_ms": times, "of_it_from_the_entry_ms": times,
+    }  # fmt: skip
+    assert ("NOT HELD" not in revocation.show(found)) == kept
+
+
+def test_what_revocation_asks_is_permitted_and_what_it_tells_revokes_that_grant() -> None:
+    traffic, partition, offset = Traffic("t", 3, seed=1), Partition(0, MemoryRows(), COURT), 0
+
+    def hear(value: Record, at: int) -> list[Record]:
+        nonlocal offset
+        admitted = admit(value, Source(topic="", partition=0, offset=offset), at, {})
+        assert isinstance(admitted, Admitted)
+        outputs = partition.apply(admitted.entries[0], offset)
+        offset += 1
+        return [output.value for output in outputs]
+
+    hear(activation(), NOW)
+    for step in traffic.opening():
+        hear(step(NOW).value, NOW)
+    lead = LeadId("t-1")
+    (asked,) = [v for v in hear(revocation.ask(traffic, lead, NOW).value, NOW) if isinstance(v, Decision)]
+    assert asked.grant is not None
+    fell = [v for v in hear(revocation.stop(lead, NOW).value, NOW) if isinstance(v, Revocation)]
+    assert asked.grant_id in {v.subject for v in fell if v.scope is RevocationScope.GRANT}
+
+
+def test_no_revocation_at_all_is_not_held() -> None:
+    nothing: dict[str, float] = {"count": 0}
+    found = {
+        "rate": 1_000, "grants_held": 0, "refused": 0, "latency_ms": nothing, "of_it_from_the_entry_ms": nothing,
+    }  # fmt: skip
+    assert "NOT HELD" in revocation.show(found)

@@ -76,6 +76,11 @@ class Lead:
         self._objects = False
         self._turn = self._turns()
 
+    @property
+    def conversation(self) -> ConversationId:
+        """The call that the lead is in."""
+        return self._conversation
+
     def opening(self) -> list[Callable[[TimeUs], Event]]:
         """What brings the lead into the closing stage of an answered call, in order."""
         said = [f"{self.id}-opening-{number}" for number in range(len(_INTENTS) + 1)]
