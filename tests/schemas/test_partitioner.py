@@ -94,7 +94,7 @@ def test_an_agents_own_settings_of_kafka_do_not_change_where_its_requests_go() -
     assert "producer_config" in Connection._connect.__code__.co_names
 
 
-def test_producers_are_made_in_two_places_only() -> None:
+def test_producers_that_send_are_made_in_two_places_only() -> None:
     """Both are tried above; one made elsewhere would take librdkafka's own partitioner, which is another."""
     made = {
         f"{package}/{path.name}"
@@ -103,4 +103,7 @@ def test_producers_are_made_in_two_places_only() -> None:
         for name, _ in calls(tree)
         if name.rsplit(".", 1)[-1] in ("Producer", "SerializingProducer", "AIOProducer", "AIOKafkaProducer")
     }
-    assert made == {"streams/kafka.py", "agents/connection.py"}
+    # streams/access.py asks the cluster whether it answers, and sends nothing.
+    assert made - {"streams/access.py"} == {"streams/kafka.py", "agents/connection.py"}
+    (asks,) = [tree for path, tree in modules("streams") if path.name == "access.py"]
+    assert not [name for name, _ in calls(asks) if name.endswith("produce")]
