@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
+from agents import AgentKey
 from deploy.commands import explain, state_verify, tail
 from deploy.commands.policy_activate import sign
 from deploy.settings import Settings
 from processors.policy import load_bundle
+from processors.policy.acting import RegisteredAgent
 from schemas.codec import Codec
 from schemas.records import (
     AgentId,
@@ -26,11 +29,13 @@ from schemas.records import (
     Decision,
     LeadId,
     LeadState,
+    ReasonCode,
     RequestId,
 )
 from schemas.rows import decode_row, encode_row
 from streams.kafka import make_producer
 from streams.registry import connect
+from tests.core.story import codes
 from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, eventually, worker
 
 pytestmark = pytest.mark.broker
@@ -177,21 +182,28 @@ def test_a_permit_is_explained_and_derived_again_from_the_topics_and_from_an_exp
     codec: Codec,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """The agent is registered: its request is signed, and heard; another's in its name is not."""
     now = time.time_ns() // 1000
-    lead = LeadId(f"lead-{uuid.uuid4()}")
+    lead, key = LeadId(f"lead-{uuid.uuid4()}"), AgentKey(Ed25519PrivateKey.generate(), "k1")
     known = CrmEvent(
         event_id="known", lead_id=lead, type=CrmEventType.LEAD_UPSERTED, external_id="crm-7",
         time_zones=("America/New_York",), received_at=now,
     )  # fmt: skip
     partition, _ = journal.append(known)
-    policy = sign(stack, load_bundle(stack.policy_bundle), revision=now, reason="", approved_by="counsel")
+    agents = {"agent-1": RegisteredAgent(roles=("booking",), public_keys={key.kid: key.public_key})}
+    bundle = load_bundle(stack.policy_bundle).model_copy(update={"agents": agents})
+    policy = sign(stack, bundle, revision=now, reason="", approved_by="counsel")
     journal.append(policy, partition=partition)
-    asked = AgentRequest(
+    forged = AgentRequest(
         request_id=RequestId(f"request-{uuid.uuid4()}"), lead_id=lead, agent_id=AgentId("agent-1"), role="booking",
         action="update_crm", channel=Channel.BACKEND, crm_fields={"availability": "mornings"}, requested_at=now,
     )  # fmt: skip
+    journal.append(forged)
+    asked = key.sign(structs.replace(forged, request_id=RequestId(f"request-{uuid.uuid4()}")))
     journal.append(asked)
     ((decision, _),) = eventually(lambda: answers(journal, codec, asked, partition))
+    ((refused, _),) = answers(journal, codec, forged, partition)
+    assert codes(refused) == {ReasonCode.IDENTITY_UNPROVEN}
     assert explain.run(stack, wanted=decision.decision_id, rederive=True) == 0
     from_topics = capsys.readouterr().out
     assert from_topics.startswith("PERMIT  update_crm by agent-1 (booking)")
