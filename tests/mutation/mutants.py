@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 GOVERNANCE = (
     "judge", "plan", "checks", "contact_checks", "conditions", "requests", "grants", "refusals", "overrides",
     "escalation", "dialogue", "intents", "objections", "signals", "interventions", "outcomes", "timers", "timing",
-    "hearing", "law",
+    "hearing", "law", "identity",
 )  # fmt: skip
 """Modules of `processors` that decide or keep what is decided on."""
 
