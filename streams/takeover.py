@@ -6,7 +6,7 @@
 4. write over what came late, and remove the claims of earlier owners.
 
 Only then is anything judged. Each step may be the last one: the next owner begins again at 1.
-Tests: `tests/topology/test_owners.py`, `test_recovery.py`, `tests/faults/test_paused_owner.py`.
+Tests: `tests/topology/test_owners.py`, `tests/faults/test_paused_owner.py`.
 """
 
 import asyncio
