@@ -5,8 +5,8 @@ is from the time at which that event *should* have been sent until the agents' o
 feed, refuses the grant: intake, journal, control, the revocation feed and its reader lie between.
 """
 
-import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from agents.feed import RevocationFeed
 from agents.tail import Tail
-from agents.verify import Grant, GrantVerifier
+from agents.verify import Grant, GrantVerifier, Refusal
 from deploy import keys
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
@@ -40,7 +40,7 @@ from tests.benchmarks.workload import Event, Traffic
 
 RATE = 1_000
 LIMIT_MS = 100.0
-SETTLE_S = 10.0
+SETTLE_S = 30.0
 DECISIONS, REVOCATIONS = TOPIC_OF[Decision], TOPIC_OF[Revocation]
 _EVERY_S = 0.1
 _HELD_S = 1.0
@@ -58,9 +58,10 @@ class Enforcer:
         self._feed = RevocationFeed(PARTITIONS)
         self._verifier = GrantVerifier(keys.jwks(kafka.settings), feed=self._feed, lease_us=lease_us)
         self._grants: dict[str, tuple[Decision, Grant]] = {}
-        self._lock = threading.Lock()
         self.held: set[LeadId] = set()
         """Leads whose grant was good when it came."""
+        self.not_held: Counter[str] = Counter()
+        """Why others have none: the verdict, or the refusal of a grant that came."""
         self.refused: dict[LeadId, tuple[float, TimeUs]] = {}
         """When the grant of a lead was first refused (monotonic), and the journal time of what revoked it."""
         self.lost: Exception | None = None
@@ -68,6 +69,10 @@ class Enforcer:
             kafka.settings.client_config(), (DECISIONS, REVOCATIONS), start="end", take=self._take, lost=self._lose
         )
         self._tail.begin()
+
+    def is_done(self, probes: int) -> bool:
+        """Whether each probe has its answer, and each grant that was held is refused."""
+        return len(self.held) + self.not_held.total() >= probes and len(self.refused) >= len(self.held)
 
     def close(self) -> None:
         self._tail.stop()
@@ -86,19 +91,25 @@ class Enforcer:
                 self._ask_again(revocation)
 
     def _hold(self, decision: Decision) -> None:
-        if decision.grant is None or not decision.request_id.startswith("probe-"):
+        if not decision.request_id.startswith("probe-"):
+            return
+        if decision.grant is None:
+            codes = {reason.code for criterion in decision.criteria for reason in criterion.reasons}
+            self.not_held[" ".join((decision.verdict, *sorted(codes)))] += 1
             return
         found = self._check(decision)
         if isinstance(found, Grant):
             self._grants[found.grant_id] = decision, found
             self.held.add(decision.lead_id)
+        else:
+            self.not_held[found.code] += 1
 
     def _ask_again(self, revocation: Revocation) -> None:
         decision, _ = self._grants[revocation.subject]
         if not isinstance(self._check(decision), Grant):
             self.refused.setdefault(decision.lead_id, (time.monotonic(), revocation.at))
 
-    def _check(self, decision: Decision) -> object:
+    def _check(self, decision: Decision) -> Grant | Refusal:
         return self._verifier.check(
             decision.grant, action=decision.action, lead_id=decision.lead_id, agent_id=decision.agent_id,
             now=wall_us(), parameters=_QUOTE, use=False,
@@ -136,7 +147,7 @@ def measure(kafka: Broker, codec: Codec, logs: Path, *, seconds: float, plan: Pl
             shots, causes, start = _aim(this, count, seconds)
             sent = this.gun.fire(shots, start)
             until = time.monotonic() + SETTLE_S
-            while time.monotonic() < until and len(enforcer.refused) < len(enforcer.held):
+            while time.monotonic() < until and not enforcer.is_done(count):
                 this.processes.look()
                 time.sleep(0.05)
     finally:
@@ -153,6 +164,7 @@ def measure(kafka: Broker, codec: Codec, logs: Path, *, seconds: float, plan: Pl
         "events": len(shots),
         "grants_held": len(enforcer.held),
         "refused": len(refused),
+        "not_held": dict(enforcer.not_held),
         "latency_ms": percentiles(samples),
         "of_it_from_the_entry_ms": percentiles(from_entry),
         "sent_late_ms": percentiles(sent.late_ms),
@@ -190,6 +202,7 @@ def show(found: Mapping[str, Any]) -> str:
         (
             f"Revocation to refusal at {found['rate']} events/s: {found['refused']} of {found['grants_held']} grants "
             f"refused; p99 from the entry at most {LIMIT_MS:.0f} ms: {kept}.",
+            *(f"{count} had no grant: {why}" for why, count in found["not_held"].items()),
             table(head, rows),
         )
     )

@@ -186,6 +186,7 @@ def test_a_revocation_that_is_slow_or_never_comes_is_said(p99: float, held: int,
     times = {**dict.fromkeys(("p50", "p95", "p99", "max"), p99), "count": refused}
     found = {
         "rate": 1_000, "grants_held": held, "refused": refused, "latency_ms": times, "of_it_from_the_entry_ms": times,
+        "not_held": {},
     }  # fmt: skip
     assert ("NOT HELD" not in revocation.show(found)) == kept
 
@@ -215,5 +216,6 @@ def test_no_revocation_at_all_is_not_held() -> None:
     nothing: dict[str, float] = {"count": 0}
     found = {
         "rate": 1_000, "grants_held": 0, "refused": 0, "latency_ms": nothing, "of_it_from_the_entry_ms": nothing,
+        "not_held": {"BLOCK TOO_LATE": 5},
     }  # fmt: skip
     assert "NOT HELD" in revocation.show(found)
