@@ -134,7 +134,7 @@ class Tail:
 
     def __init__(self, settings: "Settings", name: str, handlers: Mapping[str, Callable[[Consumed], None]]) -> None:
         self._handlers = handlers
-        self._admin = AdminClient({**settings.client_config()})
+        self._admin = AdminClient({**settings.client_config(), "log_level": 0})
         self._consumer = make_consumer(settings, f"mandate-{name}", **{"enable.partition.eof": True})
         self._next = dict.fromkeys(places_of(self._consumer, tuple(handlers)), 0)
         self._consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in self._next])

@@ -5,7 +5,9 @@ The order within one batch, and what each step survives:
 1. Read updates from the offsets that the store holds.
 2. Read revocations and policy activations to their ends: what was revoked before the write is known before it.
 3. One transaction: judge each update, write its fields, note what became of it, note the answer that is owed,
-   move the offsets. A kill before its commit leaves nothing; the batch is read again.
+   move the offsets. A kill before its commit leaves nothing; the batch is read again. What was not judged a second
+   after step 2 goes back to it; so does the whole transaction, undone, when it is not done within the lease, because
+   the process was paused or the store was slow: a revocation may have come meanwhile.
 4. Send the answers that are owed and wait until the broker holds them all.
 5. Forget those answers. A kill before this sends the same bytes again at the next start.
 """
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 UPDATES, REVOCATIONS, ACTIVATIONS = (TOPIC_OF[record] for record in (CrmUpdate, Revocation, PolicyActivation))
 _BATCH = 500
+_FRESH_S = 1.0
 _POLL_S = 0.2
 _ONCE_PATIENCE_S = 30.0
 _SAY_AGAIN_S = 10.0
@@ -82,7 +85,8 @@ class CrmSink:
         self._sender = Sender(make_producer(settings, **{"client.id": STAGE}))
         self._feed = RevocationFeed(len(self._reader.places))
         self._policies = PolicyBook(approvers_of(approvers))
-        lease_us = round(settings.revocation_lease_s * 1_000_000)
+        self._lease_s = settings.revocation_lease_s
+        lease_us = round(self._lease_s * 1_000_000)
         verifier = GrantVerifier(signers, feed=None, lease_us=lease_us)
         self._bench = Bench(verifier, self._feed, lease_us, self._policies)
         handlers = {REVOCATIONS: self._take_revocation, ACTIVATIONS: self._take_activation}
@@ -106,9 +110,14 @@ class CrmSink:
                     break
                 self._tail.read_on()
                 continue
+            known_at = time.monotonic()
             self._tail.catch_up()
             before = len(pending)
-            pending = self._deal_with(pending)
+            try:
+                pending = self._deal_with(pending, known_at)
+            except _OutOfDateError:
+                patience.wait("judging and writing took longer than the lease of the revocation feed")
+                continue
             metrics.CRM_WAITING.set(len(pending))
             self._answer()
             done += before - len(pending)
@@ -124,8 +133,11 @@ class CrmSink:
         self._tail.close()
         self.store.close()
 
-    def _deal_with(self, messages: list[Consumed]) -> list[Consumed]:
-        """Deals with a batch in one transaction; returns what must wait, and what lies behind it."""
+    def _deal_with(self, messages: list[Consumed], known_at: float) -> list[Consumed]:
+        """Deals with a batch in one transaction; returns what must wait, and what lies behind it.
+
+        known_at: when it was asked what is revoked. Raises _OutOfDateError, with nothing done, when too long ago.
+        """
         rest: list[Consumed] = []
         reached: dict[Place, int] = {}
         blocked: set[Place] = set()
@@ -134,13 +146,16 @@ class CrmSink:
         with self.store.transaction() as writes:
             for message in messages:
                 place = Place(message.topic, message.partition)
-                if place in blocked or not self._settle(writes, message, place):
+                is_fresh = not reached or time.monotonic() - known_at <= _FRESH_S
+                if not is_fresh or place in blocked or not self._settle(writes, message, place):
                     blocked.add(place)
                     rest.append(message)
                 else:
                     reached[place] = message.offset + 1
             for place, after in reached.items():
                 writes.advance(place, self._next[place], after)
+            if time.monotonic() - known_at > self._lease_s:
+                raise _OutOfDateError
         metrics.crm_settled(STAGE, self._outcomes, time.perf_counter() - began)
         self._next.update(reached)
         return rest
@@ -207,6 +222,10 @@ class CrmSink:
             return
         if not self._policies.observe(activation):
             _say(f"{place}: policy {activation.version!r} has no valid approval and is not used")
+
+
+class _OutOfDateError(Exception):
+    """What was known to be revoked is older than the lease: judge again."""
 
 
 class _Patience:

@@ -2,9 +2,12 @@
 
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -12,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from deploy.settings import Settings
 from schemas.records import CrmResult, CrmUpdate, CrmWriteResult, DeadLetter, ReasonCode
+from sinks.consume import Stop
 from sinks.crm import serve
 from streams import Broken
 from streams.kafka import make_producer
@@ -177,6 +181,32 @@ def test_a_write_waits_until_the_revocation_feed_has_reached_it(topics: Topics, 
     out, err = sink.communicate(timeout=30)
     assert sink.returncode == 0, out + err
     assert fields(settings, lead) == {"availability": "later"}
+
+
+def test_what_is_revoked_while_the_store_is_slow_is_not_written(topics: Topics, settings: Settings, lead: str) -> None:
+    settings = settings.model_copy(update={"revocation_lease_s": 2.0})
+    at, grant, stop, ready = now(), f"grant-slow-{lead}", Stop(), Event()
+    topics.beat(at)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(serve, settings, **published(settings), stop=stop, ready=lambda _: ready.set())
+        try:
+            assert ready.wait(60)
+            store = sqlite3.connect(settings.crm_url.removeprefix("sqlite:///"), isolation_level=None)
+            store.execute("BEGIN IMMEDIATE")
+            topics.put(topics.control.update({"meeting_at": "x"}, lead=lead, update_id=f"slow-{lead}", at=at))
+            time.sleep(4)  # by now it knows what was revoked before, and waits for the store
+            topics.put(revocation(grant, lead, at), key=f"GRANT:{grant}")
+            store.execute("ROLLBACK")
+            store.close()
+            until = time.monotonic() + 30
+            while not results(topics, lead) and time.monotonic() < until:
+                time.sleep(0.2)
+        finally:
+            stop.requested = True
+        running.result(timeout=60)
+    [result] = results(topics, lead)
+    assert (result.result, result.code) == (CrmWriteResult.REFUSED, ReasonCode.GRANT_REVOKED)
+    assert fields(settings, lead) == {}
 
 
 def test_a_store_of_another_cluster_is_not_written_to(settings: Settings) -> None:
