@@ -157,4 +157,5 @@ def _publish(draft: Draft, case: OpenCase, author: str | None) -> None:
         status=case.status, suspended=case.suspended, message=case.message, opened_at=case.opened_at,
         deadline=case.deadline, author=author, position=draft.position, at=draft.now,
     )  # fmt: skip
-    draft.emit(draft.derive("case-change", case.case_id, case.status), record)
+    # One entry may change a case twice: its time was over, and then the person whom the entry is about came.
+    draft.emit(draft.derive("case-change", case.case_id, case.status, author or ""), record)

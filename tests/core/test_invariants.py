@@ -23,6 +23,8 @@ from schemas.records import (
     Directive,
     DirectiveType,
     EscalationCase,
+    HumanIntervention,
+    InterventionType,
     Revocation,
     RevocationScope,
     SegmentStatus,
@@ -675,3 +677,19 @@ def test_the_bundle_refuses_names_that_do_not_exist() -> None:
     raw["rules"][0]["actions"] = ["fly"]
     with pytest.raises(ValueError, match="no action 'fly'"):
         Bundle.model_validate_json(json.dumps(raw))
+
+
+def test_who_acknowledges_a_case_with_its_deadline_is_told_beside_its_end() -> None:
+    story = Story()
+    story.answered_call()
+    story.says("can I talk to a real person")
+    [opened] = story.of(EscalationCase)
+    acknowledged = HumanIntervention(
+        intervention_id="ack", lead_id=story.lead, type=InterventionType.CASE_ACKNOWLEDGED, author="ann",
+        author_role="supervisor", reason="mine", case_id=opened.case_id, occurred_at=story.now,
+    )  # fmt: skip
+    story.tell(acknowledged, after_s=(opened.deadline - story.now) / SECOND + 1)
+    _, ended, told = story.of(EscalationCase)
+    assert [(ended.status, ended.author), (told.status, told.author)] == [("EXPIRED", None), ("EXPIRED", "ann")]
+    ids = [output.id for output in story.outputs]
+    assert len(ids) == len(set(ids))
