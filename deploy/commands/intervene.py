@@ -12,7 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy import keys
-from deploy.settings import Settings
+from deploy.settings import Settings, SettingsError
 from processors.authority import override_text
 from processors.bounds import fault_in
 from processors.ids import derive
@@ -164,8 +164,8 @@ def make_key(path: Path) -> int:
     verb = "holds a key already, which is kept" if path.exists() else "is your private key: keep it to yourself"
     try:
         keys.create_private_key(path)
-    except OSError as error:
-        print(f"mandate: {path} can't be written ({error.strerror}): name another file.", file=sys.stderr)
+    except SettingsError as error:
+        print(f"mandate: {error} Name another file.", file=sys.stderr)
         return BAD_INPUT
     print(keys.public_jwk(keys.load_private_key(path).public_key())["x"])
     print(

@@ -1,5 +1,6 @@
 """A bundle in words: what it takes, and what a permit brings."""
 
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import get_args
 
@@ -11,9 +12,11 @@ from processors.explain.requirement import requirement
 from processors.policy import Bundle, Check, Rule, load_bundle
 from processors.policy.cel import VARIABLES
 from schemas.records import Channel
+from tests.core.story import KEY
 
 SMALL = load_bundle(Path(__file__).parent / "bundles" / "small")
 DEFAULT = load_bundle(Path(__file__).parents[2] / "deploy" / "policy" / "default")
+PUBLIC_KEY = urlsafe_b64encode(KEY.public_key().public_bytes_raw()).decode().rstrip("=")
 
 
 def test_an_action_is_explained_by_its_three_criteria() -> None:
@@ -85,7 +88,7 @@ def test_dates_and_overrides_are_told() -> None:
         {**SMALL.rules[1].model_dump(), "effective_from": "2026-01-01", "effective_to": "2026-12-31",
          "overridable": True, "binds_s": 3600}
     )  # fmt: skip
-    person = {"role": "executive", "public_key": "A" * 43, "may_override": ["offer"]}
+    person = {"role": "executive", "public_key": PUBLIC_KEY, "may_override": ["offer"]}
     bundle = Bundle.model_validate({**_with(rule).model_dump(), "people": {"ada": person}})
     text = " ".join(explain(bundle, "offer", "closing").split())
     assert "counts from 2026-01-01 until 2026-12-31, that day included (UTC)" in text
