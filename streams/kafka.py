@@ -7,6 +7,7 @@ is never logged and passed over: it surfaces as `Broken` and ends the process.
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from confluent_kafka import (
@@ -130,9 +131,13 @@ def consumed(message: Message) -> Consumed:
 
 
 def _headers_of(message: Message) -> list[tuple[str, bytes | None]]:
-    """All of them, or none when the name of one is not UTF-8: the client can't give them, and raises."""
+    """All of them, or none when the name of one is not UTF-8: the client can't give them, and raises.
+
+    It sets the error and returns a value all the same. A warm interpreter does not look after such a call and would
+    raise it out of whatever comes next; `partial` always looks.
+    """
     try:
-        return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+        return cast("list[tuple[str, bytes | None]]", partial(message.headers)() or [])
     except (SystemError, UnicodeDecodeError):
         return []
 

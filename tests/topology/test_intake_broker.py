@@ -261,6 +261,7 @@ def test_kills_at_any_moment_lose_nothing_and_every_repeat_bears_the_same_id(
 
 
 def test_a_header_name_that_is_no_text_does_not_end_intake(stack: Settings, topics: Topics) -> None:
+    # After the many records of the test above: a warm interpreter looks less often whether a call set an error.
     lead, junk = unique("lead"), unique("junk").encode()
     with intake(stack):
         fuzz.send_with_header(stack, "telephony.events", b"\xff\xfe", junk)
