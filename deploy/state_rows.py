@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.evidence import records_of
 from processors.explain.rows import Sample, Table, lead_of
@@ -38,12 +38,12 @@ class Disk(NamedTuple):
 def read_table(settings: Settings, number: int, sample: Sample, disk: Disk | None) -> tuple[Table, int]:
     """The rows of a partition as its changelog has them now, and how many came late."""
     from streams.changelog import CHANGELOG
+    from streams.kafka import headers_of
     from streams.owners import Entry, stamp_of
 
     def entries() -> Iterator[Entry]:
         for message in records_of(settings, CHANGELOG, number, group=GROUP):
-            headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-            yield Entry(message.offset() or 0, message.key() or b"", message.value(), stamp_of(headers))
+            yield Entry(message.offset() or 0, message.key() or b"", message.value(), stamp_of(headers_of(message)))
 
     return table_of(entries(), sample, disk.reaches if disk else None)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from streams import Broken
-from streams.kafka import CHECK_BROKERS, at_end, checked, make_consumer
+from streams.kafka import CHECK_BROKERS, at_end, checked, headers_of, make_consumer
 from streams.owners import Entry, stamp_of
 from streams.topology import CONTROL
 
@@ -77,5 +77,4 @@ def read_span(reader: Reader, number: int, first: int, last: int) -> list[Entry]
 
 
 def _entry(message: Message) -> Entry:
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-    return Entry(cast(int, message.offset()), message.key() or b"", message.value(), stamp_of(headers))
+    return Entry(cast(int, message.offset()), message.key() or b"", message.value(), stamp_of(headers_of(message)))

@@ -125,12 +125,12 @@ def consumed(message: Message) -> Consumed:
         cast(int, message.offset()),
         message.key(),
         message.value(),
-        _headers_of(message),
+        headers_of(message),
         None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
     )
 
 
-def _headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     """All of them, or none when the name of one is not UTF-8: the client can't give them, and raises.
 
     It sets the error and returns a value all the same. A warm interpreter does not look after such a call and would

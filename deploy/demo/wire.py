@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
 
 from confluent_kafka import Message
 
@@ -24,7 +23,7 @@ from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
 from schemas.headers import cloud_event
 from schemas.records import CaseStatus, ClockReading, EscalationCase, JournalEntry, Record, Signal, TimeUs
-from streams.kafka import Sender, make_producer
+from streams.kafka import Sender, headers_of, make_producer
 
 SOURCE = "/mandate/demo"
 CLOCK, SIGNALS = TOPIC_OF[ClockReading], TOPIC_OF[Signal]
@@ -123,8 +122,7 @@ class Wire:
 
     # --- in
     def _take_entry(self, message: Message) -> None:
-        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        found = next((value for name, value in headers if name == "ce_id"), None)
+        found = next((value for name, value in headers_of(message) if name == "ce_id"), None)
         if isinstance(found, bytes):
             self._journal.seen(found.decode())
 
