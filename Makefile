@@ -13,11 +13,11 @@ demo: setup ## set up, run the main job on the sample corpus on real Kafka, sum 
 	@$(RUN)/mandate demo
 
 test: setup ## run every test, the broker tests too
-	@$(RUN)/python -m deploy.local.fetch
+	@$(RUN)/python -m deploy.local.aot
 	@$(RUN)/python -m pytest
 
-faults: setup ## kill, pause, cut off and fill up each part under load, then check: 10 minutes (MINUTES=60: 20 of each)
-	@$(RUN)/python -m deploy.local.fetch
+faults: setup ## kill, pause, cut off and fill up each part under load, then check: 10 minutes in all (MINUTES=60: 20 of each)
+	@$(RUN)/python -m deploy.local.aot
 	@$(RUN)/python -m tests.faults --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 soak: setup ## a million steps of the simulated world, a few hours; STEPS= and SEED= change that
@@ -43,7 +43,7 @@ down: setup ## stop them; their data stays
 	@$(RUN)/mandate down
 
 bench: setup setup-bench ## measure latency and throughput, beside Quix Streams
-	@$(RUN)/python -m deploy.local.fetch
+	@$(RUN)/python -m deploy.local.aot
 	@$(RUN)/python -m tests.benchmarks
 
 bench-core: setup ## measure the judgement by itself, against its limits
@@ -53,7 +53,7 @@ mutation: setup ## change the core in 300 places one by one: do tests notice? 15
 	@$(RUN)/python -m tests.mutation $(MUTATION)
 
 lock: setup ## resolve all dependencies anew and write the locks
-	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade pyproject.toml --group dev \
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade pyproject.toml --extra tracing --group dev \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate -o $(LOCKS)/requirements.txt
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN)/uv pip compile -q --upgrade --group bench \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate -o $(LOCKS)/bench.txt

@@ -1,12 +1,12 @@
 """What a client needs to know. Independent of Mandate's own settings, so that an agent can bring just this."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from agents.keyring import read_jwks
 from agents.signing import AgentKey
 from schemas.records import TimeUs
 
@@ -32,7 +32,8 @@ class AgentConfig:
     kafka: librdkafka configuration of address and security. registry: {"url": ...} of the schema registry's
         Confluent API, with `basic.auth.user.info` or `ssl.*` where it wants them.
     signing_key: what requests and reports are signed with; None = the policy does not register this agent.
-    jwks: the public keys that Mandate publishes, or the path of the file that holds them.
+    jwks: the public keys that Mandate publishes, or the path of the file that holds them: a file is read again
+        whenever it changed.
     answer_timeout_s: how long `propose` waits for an answer, in seconds of the wall clock.
     lease_us: how far the revocation feed may lag before `enforce` refuses.
     now: the agent's clock; another one than the system's for replays, tests and the demo only.
@@ -79,12 +80,4 @@ class AgentConfig:
 
     def public_keys(self) -> Mapping[str, Any]:
         """The JWKS, read from its file if need be; ValueError when the file is not one."""
-        if not isinstance(self.jwks, Path):
-            return self.jwks
-        try:
-            loaded = json.loads(self.jwks.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.jwks} holds no JWKS ({error}): name the file that Mandate publishes") from error
-        if not isinstance(loaded, dict):
-            raise ValueError(f"{self.jwks} holds no JWKS: it must be an object with a list `keys`")
-        return loaded
+        return read_jwks(self.jwks) if isinstance(self.jwks, Path) else self.jwks

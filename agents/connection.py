@@ -182,9 +182,7 @@ class Connection:
         self._producer = Producer(producer_config(kafka), logger=log)
         self.codec: Codec = connect_registry(self._config.registry)
         self._revocations = RevocationTail(kafka, self.codec)
-        self.verifier = GrantVerifier(
-            self._config.public_keys(), feed=self._revocations.feed, lease_us=self._config.lease_us
-        )
+        self.verifier = GrantVerifier(self._config.jwks, feed=self._revocations.feed, lease_us=self._config.lease_us)
         topics = (TOPIC_OF[Decision], TOPIC_OF[Directive])
         self._answers = Tail(kafka, topics, start="end", take=self._take, lost=self._lost)
         self._answers.begin()

@@ -1,5 +1,6 @@
 """Reads whole topics without a group, in a thread: nothing is committed, nothing is shared out."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ REVOCATIONS = "permission.revocations"
 _METADATA_S = 10.0
 _POLL_S = 0.1
 _JOIN_S = 10.0
+# So many reports in a row of no connection, of one each five seconds, and the client is made anew.
+_ALONE_REPORTS = 6
+_CONNECTED = ("UP", "UPDATE")
 # librdkafka goes on by itself after these; what is late because of them shows as an answer that does not come
 # in time, and as a revocation feed that lags.
 _PASSING = frozenset(
@@ -38,6 +42,7 @@ _CONSUMER: dict[str, str | int | bool] = {
     "auto.offset.reset": "earliest",
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 5,
+    "statistics.interval.ms": 5_000,
 }
 
 
@@ -68,18 +73,21 @@ class Tail:
         self._caught_up = threading.Event()
         self._behind: set[tuple[str, int]] = set()
         self._consumer: Consumer | None = None
+        self._next: dict[tuple[str, int], int] = {}
+        self._alone = 0
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"mandate {topics[0]}", daemon=True)
 
     def begin(self) -> None:
         """Fix where to start and read on from there; MandateUnavailable when that can't be found out."""
-        self._consumer = Consumer({**_CONSUMER, **self._kafka, "error_cb": self._note}, logger=log)
+        self._consumer = self._connect()
         try:
             places = [place for topic in self._topics for place in self._places(self._consumer, topic)]
         except BaseException:
             self._consumer.close()
             raise
-        self._behind = {(place.topic, place.partition) for place in places}
+        self._next = {(place.topic, place.partition): place.offset for place in places}
+        self._behind = set(self._next)
         self._consumer.assign(places)
         self._thread.start()
 
@@ -107,6 +115,27 @@ class Tail:
             ) from error
         return places
 
+    def _connect(self) -> Consumer:
+        self._alone = 0
+        watched = {"error_cb": self._note, "stats_cb": self._look}
+        return Consumer({**_CONSUMER, **self._kafka, **watched}, logger=log)
+
+    def _look(self, statistics: str) -> None:
+        """Counts the client's reports of no connection. See `_begin_again`."""
+        brokers = json.loads(statistics)["brokers"].values()
+        self._alone = 0 if any(broker["state"] in _CONNECTED for broker in brokers) else self._alone + 1
+
+    def _begin_again(self, before: Consumer) -> Consumer:
+        """Another client, that goes on where the one before it is.
+
+        A broker that was paused may tell that there are no brokers at all. librdkafka (2.13 to 2.16, its issue 5301)
+        then forgets every address and never looks for one again.
+        """
+        before.close()
+        consumer = self._connect()
+        consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+        return consumer
+
     def _note(self, error: KafkaError) -> None:
         self.trouble = error.str()
 
@@ -114,6 +143,8 @@ class Tail:
         assert self._consumer is not None
         try:
             while not self._stopping.is_set():
+                if self._alone >= _ALONE_REPORTS:
+                    self._consumer = self._begin_again(self._consumer)
                 message = self._consumer.poll(_POLL_S)
                 if message is not None and self._readable(message):
                     self._take(message)
@@ -127,6 +158,7 @@ class Tail:
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             self.trouble = ""
         if error is None:
+            self._next[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             self._behind.discard((message.topic() or "", message.partition() or 0))

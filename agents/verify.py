@@ -5,6 +5,7 @@ be driven.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -12,6 +13,7 @@ import msgspec
 
 from agents.feed import MAX_GRANT_LIFETIME_US, RevocationFeed
 from agents.grant import Grant, Refusal, UsedGrants
+from agents.keyring import Jwks, Keyring
 from schemas.digest import Parameters, parameters_digest
 from schemas.records import AgentId, ConversationId, GrantId, LeadId, ReasonCode, RequestId, TimeUs
 
@@ -51,7 +53,7 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
 class GrantVerifier:
     """Checks grants against the published keys, the revocation feed and its own memory of used grants.
 
-    jwks: {"keys": [...]} as Mandate publishes it; Ed25519 keys with a `kid`.
+    jwks: the published keys, or the path of their file, which is read again whenever it changed (`agents.keyring`).
     feed: None means that revocations are not known here; only for enforcers that the journal itself orders.
     lease_us: how old the newest heartbeat of the lead's partition may be; older is refused.
     leeway_us: how far `now` may run behind the journal before a fresh grant counts as not valid yet. The end
@@ -62,7 +64,7 @@ class GrantVerifier:
 
     def __init__(
         self,
-        jwks: Mapping[str, Any],
+        jwks: Jwks | Path,
         *,
         feed: RevocationFeed | None,
         lease_us: int,
@@ -70,7 +72,7 @@ class GrantVerifier:
         issuer: str = ISSUER,
         leeway_us: int = SECOND_US,
     ) -> None:
-        self._keys = _keys(jwks)
+        self._keys = Keyring(jwks)
         self._feed = feed
         self._lease_us = lease_us
         self._audience = audience
@@ -130,9 +132,10 @@ class GrantVerifier:
             kid = header.get("kid")
             if header.get("alg") != "EdDSA":
                 return _invalid(f"the grant's alg is {header.get('alg')!r}; only EdDSA is taken")
-            if not isinstance(kid, str) or kid not in self._keys:
+            key = self._keys.get(kid)
+            if key is None:
                 return _invalid(f"the grant's key {kid!r} is not in the JWKS: fetch the published keys again")
-            payload = jwt.decode(token, self._keys[kid], algorithms=["EdDSA"], options=_SIGNATURE_ONLY)
+            payload = jwt.decode(token, key, algorithms=["EdDSA"], options=_SIGNATURE_ONLY)
             return msgspec.convert(payload, _Claims, strict=True)
         except jwt.InvalidSignatureError:
             return _invalid("the grant's signature does not verify: changed, or signed by somebody else")
@@ -164,14 +167,6 @@ class GrantVerifier:
         if not grant.single_use:
             return None
         return self._used.take(grant, now) if use else self._used.refuses(grant, now)
-
-
-def _keys(jwks: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
-    """Keys by id; ValueError when there is none that can sign a grant."""
-    usable = [key for key in jwks.get("keys", ()) if key.get("crv") == "Ed25519" and key.get("kid")]
-    if not usable:
-        raise ValueError("the JWKS holds no Ed25519 key with a kid: give the keys that Mandate publishes")
-    return {key["kid"]: jwt.PyJWK(key, algorithm="EdDSA") for key in usable}
 
 
 def _grant(claims: _Claims) -> Grant:

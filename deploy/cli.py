@@ -40,6 +40,27 @@ app.add_typer(keys, name="keys", rich_help_panel=RUN)
 Form = Literal["table", "json", "csv"]
 
 
+def _say_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        typer.echo(f"mandate {version('mandate')}")
+    except PackageNotFoundError:
+        typer.echo("mandate: its sources, without an installed package that has a version")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What `mandate` takes before a command."""
+
+
 @app.command(
     rich_help_panel=TRY,
     epilog=epilog("mandate demo", "MANDATE_KAFKA_PORT=0 MANDATE_REGISTRY_PORT=0 mandate demo"),

@@ -13,7 +13,8 @@ SUPERVISE = "--supervise"
 Supervise = Annotated[
     bool,
     typer.Option(
-        SUPERVISE, help="Start it again when it crashes, after growing pauses; gives up at 10 crashes in 10 minutes."
+        SUPERVISE,
+        help="Start it again when it crashes: at once, then after growing pauses; not after 10 crashes in 10 minutes.",
     ),
 ]
 Once = Annotated[bool, typer.Option("--once", help="End when everything that is there was dealt with.")]
@@ -36,8 +37,8 @@ def worker(supervise: Supervise = False) -> None:
     """Run one control worker: it judges the journal's partitions that it is given.
 
     Start as many as there are partitions; each keeps its state in a directory of its own. Ends, by SIGTERM or
-    Ctrl-C, with everything acknowledged and its partitions handed over; by SIGHUP it keeps them for 10 seconds, to be
-    started again in its place. A kill loses nothing either.
+    Ctrl-C, with everything acknowledged and its partitions handed over; by SIGHUP it keeps them for its session
+    timeout, to be started again in its place. A kill loses nothing either.
     """
     _run("deploy.commands.worker", supervise)
 

@@ -157,6 +157,11 @@ def jwks(settings: Settings) -> Jwks:
     return _public_keys(signing(settings))
 
 
+def signers(settings: Settings) -> Jwks | Path:
+    """The same for a process that goes on: their file where there is one, to be read again when it changes."""
+    return settings.jwks_path if published(signing(settings)) else jwks(settings)
+
+
 def approvers(settings: Settings) -> Jwks:
     """The keys that approve policies: as published, else the public half of the private one."""
     return _public_keys(approving(settings))

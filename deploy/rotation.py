@@ -1,8 +1,8 @@
 """Another key for control or the approver, without a moment in which a valid grant does not verify.
 
-Three steps, with time between them, because enforcers read the published keys when they start:
+Three steps, with time between them, because the published keys have to be brought to all enforcers:
 
-1. `prepare`: the next key is made and published; nothing signs with it. Now bring the JWKS to all enforcers.
+1. `prepare`: the next key is made and published; nothing signs with it. Now bring the JWKS to them.
 2. `rotate`: the next key signs from the workers' next start on. The old private key is gone; its public half stays
    published until the longest grant is over.
 3. `retire`: after that, the old public half goes too.

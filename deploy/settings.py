@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     )
     cache_dir: Path = Field(
         default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mandate",
-        description="Per-user cache of the fetched jars; default: $XDG_CACHE_HOME/mandate.",
+        description="Per-user cache of the fetched jars and Java's of them; default: $XDG_CACHE_HOME/mandate.",
     )
     maven_url: str | None = Field(
         None, repr=False, description="A Maven mirror to fetch the jars from; unset: the Maven client's own default."
@@ -157,6 +157,15 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Dead letters of one input partition in a minute, past which intake ends; 0: no limit.",
     )
+    session_timeout_s: float = Field(
+        10,
+        ge=2,
+        le=60,
+        description="Seconds after which a worker that gives no sign loses its partitions; brokers take 6 and more.",
+    )
+    standby_replicas: int = Field(
+        1, ge=0, le=6, description="Other workers that keep a copy of a partition's rows; fewer where there are fewer."
+    )
     tick_interval_s: float = Field(1, gt=0, le=60, description="Seconds between clock ticks in the journal.")
     revocation_lease_s: float = Field(
         5, gt=0, le=300, description="Seconds a revocation feed may lag before an enforcer refuses."
@@ -167,6 +176,12 @@ class Settings(BaseSettings):
         0, description="TCP port on which this process serves its Prometheus metrics; 0: it serves none."
     )
     metrics_host: str = Field(LOOPBACK, description="Address on which metrics are served; they are not encrypted.")
+
+    # -- Tracing -------------------------------------------------------------------------------------------
+    tracing: bool = Field(
+        False,
+        description="Spans for OpenTelemetry; where they go say its own OTEL_* variables. Needs mandate[tracing].",
+    )
 
     # -- Local stack ---------------------------------------------------------------------------------------
     kafka_port: Port | None = Field(

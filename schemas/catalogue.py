@@ -23,6 +23,7 @@ DEAD_LETTER_BYTES = 4 * 1024 * 1024
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic.
 
+    cleanup: "compact" keeps the latest record of each key for ever, "compact,delete" until it is older than retention_ms.
     partitions: a number, or "P" for the deployment's partition count; all "P" topics are co-partitioned: the same
         lead has the same partition number in each (murmur2 of the key, as Java clients do).
     value: record of the value; None for raw bytes.
@@ -38,7 +39,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     value: type[Record] | None
     partitions: int | Literal["P"] = "P"
-    cleanup: Literal["delete", "compact"] = "delete"
+    cleanup: Literal["delete", "compact", "compact,delete"] = "delete"
     retention_ms: int = 7 * DAY_MS
     uncompacted_ms: int | None = None
     max_bytes: int | None = None
@@ -57,7 +58,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     def config(self) -> dict[str, str]:
         """Topic settings for the broker."""
         settings: dict[str, str] = {"cleanup.policy": self.cleanup, "message.timestamp.type": self.timestamps}
-        if self.cleanup == "delete":
+        if "delete" in self.cleanup:
             settings["retention.ms"] = str(self.retention_ms)
         if self.uncompacted_ms is not None:
             settings["min.compaction.lag.ms"] = str(self.uncompacted_ms)
@@ -108,12 +109,12 @@ _ALL: tuple[Topic, ...] = (
     # --- the single source of truth
     Topic(name="execution.journal", doc="The single source of truth: per lead one total order and one clock.", key="lead_id",
           value=records.JournalEntry, retention_ms=FIVE_YEARS_MS, writers=(INTAKE, CONTROL), readers=(CONTROL, AUDIT_SINK, DATA, AUDITOR)),
-    Topic(name="call.directory", doc="Which lead a provider's call belongs to.", key="provider:call-id", cleanup="compact",
+    Topic(name="call.directory", doc="Which lead a provider's call belongs to.", key="provider:call-id", cleanup="compact,delete",
           value=records.CallDirectoryEntry, writers=(INTAKE,), readers=(INTAKE,), internal=True),
     # --- outputs
     Topic(name="permission.decisions", doc="Verdicts, with everything they rest on.", key="lead_id",
           value=records.Decision, retention_ms=FIVE_YEARS_MS, writers=(CONTROL,), readers=(AGENT, AUDIT_SINK, DATA, AUDITOR)),
-    Topic(name="permission.revocations", doc="Grants that fell, and the feed's heartbeat.", key="scope:subject", cleanup="compact",
+    Topic(name="permission.revocations", doc="Grants that fell, and the feed's heartbeat.", key="scope:subject", cleanup="compact,delete",
           value=records.Revocation, writers=(CONTROL,), readers=(AGENT, INTAKE, CRM_SINK, AUDIT_SINK, AUDITOR)),
     Topic(name="agent.directives", doc="Orders to agents that asked nothing.", key="lead_id",
           value=records.Directive, writers=(CONTROL,), readers=(AGENT, PLATFORM, AUDIT_SINK, DATA, AUDITOR)),
@@ -155,6 +156,7 @@ GROUPS: tuple[Group, ...] = (
     Group(name="mandate-intake", members=(INTAKE,)),
     Group(name="mandate-control", members=(CONTROL,)),
     Group(name="mandate-control-restore", users=(CONTROL,)),
+    Group(name="mandate-control-journal", users=(CONTROL,)),
     Group(name="mandate-crm-sink", users=(CRM_SINK,)),
     Group(name="mandate-audit-sink", users=(AUDIT_SINK,)),
     # Whole topics from their beginning: the directory of calls, a driven clock, and the commands that look.

@@ -1,6 +1,7 @@
 """Record headers: CloudEvents (binary mode of the Kafka protocol binding, 1.0) and W3C Trace Context."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 
 from schemas.catalogue import TOPIC_OF
 from schemas.jsonio import iso
@@ -24,14 +25,25 @@ def cloud_event(
         ("ce_specversion", b"1.0"),
         ("ce_id", id.encode()),
         ("ce_source", source.encode()),
-        ("ce_type", f"mandate.{TOPIC_OF[type(value)]}".encode()),
-        ("ce_time", iso(at).encode()),
+        ("ce_type", _type(type(value))),
+        ("ce_time", _time(at)),
         ("ce_subject", subject.encode()),
         ("content-type", b"application/avro"),
     ]
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
     return headers
+
+
+@cache
+def _type(record: type[Record]) -> bytes:
+    return f"mandate.{TOPIC_OF[record]}".encode()
+
+
+@lru_cache(maxsize=64)
+def _time(at: TimeUs) -> bytes:
+    """What follows from one entry has one time."""
+    return iso(at).encode()
 
 
 def trace_of(headers: Iterable[tuple[str, bytes | None]] | None) -> str | None:

@@ -62,7 +62,7 @@ def completeness(settings: "Settings") -> Completeness:
         for topic in AUDITED:
             # Watermarks first: what comes meanwhile may be in the lake already, and is not missed when it is not.
             marks = {place: watermarks(consumer, place) for place in places_of(consumer, (topic,))}
-            held = _held_offsets(consumer, marks) if TOPICS[topic].cleanup == "compact" else None
+            held = _held_offsets(consumer, marks) if "compact" in TOPICS[topic].cleanup else None
             table = load_table(catalog, topic)
             columns = ("_partition", "_offset", "_error")
             rows = table.scan(selected_fields=columns).to_arrow() if table else _no_rows()

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client import Gauge
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from streams import Broken
 from streams.kafka import CHECK_BROKERS, Consumed, at_end, checked, consumed, lag_of, make_consumer, partition_count
@@ -26,6 +27,16 @@ _BROKER_S = 15.0
 _POLL_S = 0.1
 _PATIENCE_POLLS = 300
 _LAG_EVERY_S = 1.0
+# What a client that asks the former leader of a partition is told; asking makes it look for the new one.
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
 
 
 class Place(NamedTuple):
@@ -162,13 +173,19 @@ class Tail:
         self._consumer.close()
 
     def _ends(self) -> dict[Place, int]:
-        # Asked on a connection of its own: on the consumer's it would wait behind a fetch that waits for records.
-        asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._next}
+        again = retry_if_exception(_is_of_a_move)
         try:
-            answers = self._admin.list_offsets(asked, request_timeout=_BROKER_S)
-            return {Place(of.topic, of.partition): answer.result().offset for of, answer in answers.items()}
+            return Retrying(retry=again, stop=stop_after_delay(_BROKER_S), wait=wait_fixed(_POLL_S), reraise=True)(
+                self._ask_ends
+            )
         except KafkaException as error:
             raise Broken(f"the ends of {', '.join(self._handlers)} can't be read ({error}).", CHECK_BROKERS) from error
+
+    def _ask_ends(self) -> dict[Place, int]:
+        # Asked on a connection of its own: on the consumer's it would wait behind a fetch that waits for records.
+        asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._next}
+        answers = self._admin.list_offsets(asked, request_timeout=_BROKER_S)
+        return {Place(of.topic, of.partition): answer.result().offset for of, answer in answers.items()}
 
     def _take(self, message: Message) -> None:
         if checked(message) is not None:
@@ -178,6 +195,10 @@ class Tail:
         elif at_end(message):
             place = place_of(message)
             self._next[place] = max(self._next[place], message.offset() or 0)
+
+
+def _is_of_a_move(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _LEADER_MOVES
 
 
 def place_of(message: Message) -> Place:

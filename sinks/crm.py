@@ -14,11 +14,13 @@ The order within one batch, and what each step survives:
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agents.feed import RevocationFeed
+from agents.keyring import Jwks
 from agents.verify import GrantVerifier, Refusal
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import CodecError, encode
@@ -33,6 +35,7 @@ from streams.clock import make_clock
 from streams.kafka import Consumed, Sender, make_producer
 from streams.metrics import sinks as metrics
 from streams.registry import connect
+from streams.tracing import make_spans, of_write
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -48,8 +51,8 @@ _SAY_AGAIN_S = 10.0
 def serve(
     settings: "Settings",
     *,
-    signers: Mapping[str, Any],
-    approvers: Mapping[str, Any],
+    signers: Jwks | Path,
+    approvers: Jwks,
     once: bool = False,
     skip_lost: bool = False,
     stop: Stop | None = None,
@@ -57,7 +60,8 @@ def serve(
 ) -> int:
     """Runs the sink until `stop`, or with `once` until every update was dealt with; returns how many were.
 
-    signers, approvers: JWKS of the keys that sign grants and of those that approve policies.
+    signers: JWKS of the keys that sign grants, or its file, which is read again whenever it changed.
+    approvers: JWKS of the keys that approve policies.
     """
     sink = CrmSink(settings, signers, approvers, skip_lost=skip_lost)
     try:
@@ -71,9 +75,7 @@ def serve(
 class CrmSink:
     """One run of the sink."""
 
-    def __init__(
-        self, settings: "Settings", signers: Mapping[str, Any], approvers: Mapping[str, Any], *, skip_lost: bool
-    ) -> None:
+    def __init__(self, settings: "Settings", signers: Jwks | Path, approvers: Jwks, *, skip_lost: bool) -> None:
         self.store = CrmStore(settings.crm_url)
         stored = self.store.offsets()
         self._reader = Reader(settings, STAGE, (UPDATES,))
@@ -93,6 +95,7 @@ class CrmSink:
         self._tail = Tail(settings, STAGE, handlers)
         self._waits_for = ""
         self._outcomes: list[CrmResult | DeadLetterCode | None] = []
+        self._spans = make_spans(settings, "mandate-sink-crm")
 
     def prepare(self) -> None:
         """Learns what is revoked and in force, and sends what an earlier run still owed."""
@@ -132,6 +135,8 @@ class CrmSink:
         self._reader.close()
         self._tail.close()
         self.store.close()
+        if self._spans is not None:
+            self._spans.close()
 
     def _deal_with(self, messages: list[Consumed], known_at: float) -> list[Consumed]:
         """Deals with a batch in one transaction; returns what must wait, and what lies behind it.
@@ -141,8 +146,9 @@ class CrmSink:
         rest: list[Consumed] = []
         reached: dict[Place, int] = {}
         blocked: set[Place] = set()
+        dealt: list[Consumed] = []
         self._outcomes = []
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), time.time_ns()
         with self.store.transaction() as writes:
             for message in messages:
                 place = Place(message.topic, message.partition)
@@ -152,13 +158,21 @@ class CrmSink:
                     rest.append(message)
                 else:
                     reached[place] = message.offset + 1
+                    dealt.append(message)
             for place, after in reached.items():
                 writes.advance(place, self._next[place], after)
             if time.monotonic() - known_at > self._lease_s:
                 raise _OutOfDateError
         metrics.crm_settled(STAGE, self._outcomes, time.perf_counter() - began)
         self._next.update(reached)
+        self._trace(dealt, began_ns)
         return rest
+
+    def _trace(self, dealt: Sequence[Consumed], began_ns: int) -> None:
+        """Tells what became of the updates of a transaction: a span of each is as long as the transaction."""
+        if self._spans is not None:
+            for message, outcome in zip(dealt, self._outcomes, strict=True):
+                self._spans.processed(message, began_ns, of_write(outcome))
 
     def _settle(self, writes: Writes, message: Consumed, place: Place) -> bool:
         """Whether the record is dealt with; False when it must wait for the revocation feed."""

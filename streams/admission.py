@@ -100,7 +100,8 @@ class Admission:
         return self._judge(arrival._replace(value=decoded), self._clock.now() + self._wait_us)
 
     def take_news(self) -> list[Outgoing]:
-        """Judges again what waited for calls that another intake learned."""
+        """Judges again what waited for calls that another intake learned; calls of long ago are forgotten."""
+        self._calls.forget(self._clock.now())
         return [out for call in self._calls.take_news() for out in self._let_go(call)]
 
     def expire(self) -> list[Outgoing]:

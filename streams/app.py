@@ -2,15 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import faust
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
-from faust.exceptions import ConsumerNotStarted
-from faust.serializers.schemas import Schema
-from faust.types import TP, AppT, Message
+from faust.types import TP
 
 from schemas.codec import Codec
 from streams import Broken, end_process
@@ -18,33 +16,24 @@ from streams.changelog import CHANGELOG
 from streams.clock import Clock
 from streams.control import JOURNAL, Control, MakeFold
 from streams.faust_tables import TableManager
+from streams.joining import members_of, share_of
 from streams.kafka import CHECK_BROKERS, CLIENT_DEFAULTS
+from streams.metrics import control as metrics
+from streams.recovery import Restoration
 from streams.slots import Slot
 from streams.tables import ExecutionTable, table_arguments
 from streams.ticks import Ticks
 from streams.topology import CONTROL
+from streams.tracing import make_spans
 from streams.transport import Consumer, Producer, Transport
-from streams.transport.consumer import Batch
 from streams.transport.producer import DEFECT
 from streams.transport.security import credentials
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
-# Faust has no bound of its own for what waits in a stream; lanes have theirs, so this one is never reached.
-_STREAM_BUFFER = 4_096
 _NEVER = 2_000_000_000
 _METADATA_S = 15.0
-
-
-class AsItCame(Schema):
-    """Leaves keys and values alone: control decodes, and makes dead letters of what it can't."""
-
-    def loads_key(self, app: AppT, message: Message, **options: Any) -> Any:
-        return message.key
-
-    def loads_value(self, app: AppT, message: Message, **options: Any) -> Any:
-        return message.value
 
 
 class ControlApp(faust.App):
@@ -79,46 +68,69 @@ class Worker:
         self.app = _app(settings, slot, layout)
         self._table = _table(self.app, layout)
         self.control = Control(self._table, codec, clock, make_fold, self._acknowledge)
+        self.control.spans = make_spans(settings, "mandate-control")
+        self._partitions = layout.partitions
+        self._instance = instance_of(slot)
+        self._copying: Restoration | None = None
+        self._stopping = False
         self._ticking: asyncio.Task[None] | None = None
-        journal = self.app.topic(JOURNAL, schema=AsItCame(), acks=False)
-        self.app.agent(journal, name="control")(self._consume)
+        # Faust subscribes to what some agent reads. This one is given nothing: entries come by `transport.fetch`.
+        self.app.agent(self.app.topic(JOURNAL, acks=False), name="control")(_given_nothing)
         self.app.consumer.reader = self.control
         self.app.on_ready = self._announce
 
     async def start(self) -> None:
         """Returns when the state is restored and the worker judges; other errors than Broken are defects."""
         await self.app.producer.maybe_start()
-        outbox = self.control.outbox = self.app.producer.outbox
+        outboxes = self.control.outboxes = self.app.producer.outboxes
+        await asyncio.to_thread(self._copy_first)
+        if self._stopping:
+            return
         await self.app.start()
-        ticks = Ticks(self._settings, self._clock, self._codec, outbox, lambda: self.control.partitions)
+        ticks = Ticks(self._settings, self._clock, self._codec, outboxes.prompt, lambda: self.control.partitions)
         self._ticking = asyncio.create_task(ticks.run(), name="ticks")
 
     async def stop(self, *, leave: bool = True) -> None:
         """Ends the batches in hand, commits, closes the databases, and leaves; or stays a member, to be back soon."""
         self.app.consumer.leaves = leave
+        self._stopping = True
+        if self._copying is not None:
+            self._copying.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
         await self.app.stop()
+        if self.control.spans is not None:
+            await asyncio.to_thread(self.control.spans.close)
 
-    async def _consume(self, stream: Any) -> None:
-        batches: AsyncIterator[Batch] = stream
-        async for batch in batches:
-            if batch.epoch == self.app.consumer.epoch:
-                self.control.take(batch)
+    def _copy_first(self) -> None:
+        """Copies what others judge still and will be given to this worker; before it joins them."""
+        members = members_of(self._settings)
+        share = share_of(self._instance, members, self._partitions, self._settings.standby_replicas)
+        if share:
+            self._copying = Restoration(self._table, sorted(share))
+            self._copying.run()
+            self._table.let_go(share)
+            metrics.RECOVERY_DONE.set(0)
 
     def journal_end(self, partition: int) -> int | None:
         """Offset after the newest entry, as the last fetch told; None when it is not known. From any thread."""
-        try:
-            end: int | None = self.app.consumer.highwater(TP(JOURNAL, partition))
-        except (AssertionError, ConsumerNotStarted):  # aiokafka asserts that the partition is assigned
-            return None
-        return end
+        return self.app.consumer.journal_end(partition)
 
     def _announce(self) -> None:
         print(f"control ready: partitions {self.control.partitions}", flush=True)
 
     def _acknowledge(self, partition: int, offset: int) -> None:
         self.app.consumer.acknowledge(TP(JOURNAL, partition), offset)
+
+
+async def _given_nothing(stream: Any) -> None:
+    async for _ in stream:
+        end_process(Broken("Faust's own fetch gave an entry.", DEFECT))
+
+
+def instance_of(slot: Slot) -> str:
+    """The static id of the worker that has this directory."""
+    return f"{CONTROL.group}-{slot.instance}"
 
 
 def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
@@ -137,21 +149,22 @@ def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
         topic_partitions=layout.partitions,
         web_enabled=False,
         canonical_url=f"http://{socket.gethostname()}-{slot.path.name}",
-        consumer_group_instance_id=f"{CONTROL.group}-{slot.instance}",
+        consumer_group_instance_id=instance_of(slot),
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=0.3,
         broker_commit_every=_NEVER,
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=0.5,
-        broker_request_timeout=15.0,
+        broker_session_timeout=settings.session_timeout_s,
+        # A member hears of a rebalance with its next heartbeat, and nobody judges until all have.
+        broker_heartbeat_interval=0.2,
+        # Faust refuses one below the session timeout.
+        broker_request_timeout=max(15.0, settings.session_timeout_s),
         broker_rebalance_timeout=20.0,
         broker_max_poll_interval=60.0,
         broker_max_poll_records=1_000,
         consumer_max_fetch_size=1 << 20,
-        stream_buffer_maxsize=_STREAM_BUFFER,
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
-        table_standby_replicas=0,
+        table_standby_replicas=settings.standby_replicas,
         producer_threaded=False,
     )
     app.settings = settings
@@ -160,6 +173,8 @@ def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
 
 def _table(app: ControlApp, layout: "Layout") -> ExecutionTable:
     table = ExecutionTable(app, changelog_id=layout.changelog_id, **table_arguments(layout.partitions))
+    # Else it is that of whoever asks first, and a thread does: then a stop waits for a loop that does not run.
+    table.loop = asyncio.get_running_loop()
     if table.changelog_topic_name != CHANGELOG:
         raise Broken(f"The table's changelog would be {table.changelog_topic_name}, not {CHANGELOG}.", DEFECT)
     app.tables.add(table)

@@ -2,8 +2,8 @@
 
 A lane does with each entry, in this order:
 
-1. decode and fold it as soon as it comes; its outputs are handed to the producer at once;
-2. wait until the broker has acknowledged every output;
+1. decode and fold it as soon as it comes; what somebody waits for (`PROMPT`) is handed to the producer at once;
+2. hand over the rest, and wait until the broker has acknowledged every output;
 3. write the changed rows: changelog, its acknowledgement, then the disk;
 4. acknowledge the entries, so that they may be committed.
 
@@ -21,36 +21,35 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from processors.draft import Output
 from processors.law import Law
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.headers import cloud_event, dead_letter
-from schemas.records import DeadLetter, JournalEntry
+from schemas.records import DeadLetter, Decision, Directive, EntryKind, JournalEntry, Revocation
 from schemas.rows import RowError
 from streams import end_process
 from streams.clock import Clock
+from streams.kafka import Consumed
 from streams.metrics import control as metrics
 from streams.tables import ExecutionTable, Rows
-from streams.transport.consumer import Batch
-from streams.transport.outbox import Deliveries, Outbox
-
-if TYPE_CHECKING:
-    from aiokafka.structs import ConsumerRecord
+from streams.tracing import Spans, of_entry
+from streams.transport.outbox import Deliveries, Outbox, Outboxes
 
 log = logging.getLogger("mandate.control")
 JOURNAL = TOPIC_OF[JournalEntry]
 DEAD_LETTERS = TOPIC_OF[DeadLetter]
 SOURCE = "/mandate/control"
 STAGE = metrics.STAGE
-LANE_LIMIT = 1_000
-"""Entries of one partition that may wait here before no more are fetched."""
-# Between so many entries the loop looks at what else is ready: acknowledgements of other lanes, above all.
-_TURN = 16
-# A landing gathers so long: rows of a lead that changes often are written once, and waits are shared.
-_GATHER_S = 0.005
+# After so many entries or records the loop looks at what else is ready: other lanes, and what has arrived, above all.
+_TURN = 4
+# A landing gathers so long: rows of a lead that changes often are written once, and requests to the broker are few and
+# large. No verdict waits for it; a process that ends then has that much more to repeat.
+_GATHER_S = 0.025
+PROMPT = frozenset((Decision, Revocation, Directive))
+"""Outputs that somebody waits for. All others are sent by the landing, many at a time; a topic is one or the other."""
 
 
 class Fold(Protocol):
@@ -86,34 +85,44 @@ class Lane:
     """One partition, from the moment it is taken over until it is given up."""
 
     def __init__(
-        self, number: int, fold: Fold, outbox: Outbox, table: ExecutionTable, codec: Codec, clock: Clock
+        self,
+        number: int,
+        fold: Fold,
+        outboxes: Outboxes,
+        table: ExecutionTable,
+        codec: Codec,
+        clock: Clock,
+        spans: Spans | None = None,
     ) -> None:
         self.number = number
         self.fold = fold
-        self._outbox = outbox
+        self._prompt, self._gathering = outboxes
         self._table = table
         self._codec = codec
         self._clock = clock
-        self._waiting: deque[ConsumerRecord] = deque()
+        self._spans = spans
+        self._waiting: deque[Consumed] = deque()
         self._arrived = asyncio.Event()
-        self._outputs = outbox.open()
+        self._outputs = self._prompt.open()
+        self._later: list[tuple[Output, JournalEntry]] = []
         self._judged = asyncio.Event()
         self._last = -1
-        # Bounded by LANE_LIMIT, far below the leads that the fold keeps at hand: none is read from the disk before
-        # its row is there.
+        # Bounded by what the transport lets wait (`fetch.FULL`), far below the leads that the fold keeps at hand: none
+        # is read from the disk before its row is there.
         self._in_hand = 0
         self._closing = False
         self.meter = metrics.Meter(number, fold, clock)
 
-    def add(self, records: Sequence["ConsumerRecord"]) -> None:
+    def add(self, records: Sequence[Consumed]) -> None:
         """Appends entries to those that wait."""
         self._waiting.extend(records)
         self.meter.arrived(records)
         self._arrived.set()
 
     @property
-    def has_room(self) -> bool:
-        return len(self._waiting) + self._in_hand < LANE_LIMIT
+    def waiting(self) -> int:
+        """Entries that are not acknowledged."""
+        return len(self._waiting) + self._in_hand
 
     def close(self) -> None:
         """Ends the lane once the batch in hand is acknowledged; what waits is dropped."""
@@ -127,9 +136,9 @@ class Lane:
         try:
             while await self._some_wait():
                 while self._waiting:
-                    self._judge(self._waiting.popleft())
-                    if self._in_hand % _TURN == 0:
-                        await asyncio.sleep(0)
+                    for _ in range(min(_TURN, len(self._waiting))):
+                        self._judge(self._waiting.popleft())
+                    await asyncio.sleep(0)
             self._judged.set()
             await landing
         except RowError as error:
@@ -142,13 +151,17 @@ class Lane:
         try:
             while await self._some_judged():
                 # Outputs, rows and offset are taken together, with nothing judged in between.
-                outputs, self._outputs = self._outputs, self._outbox.open()
+                prompt, self._outputs = self._outputs, self._prompt.open()
+                later, self._later = self._later, []
                 rows, count, last = self.fold.take_writes(), self._in_hand, self._last
                 applied = last if self.fold.applied_offset is None else self.fold.applied_offset
                 noted = self.meter.land()
-                await outputs.wait()
+                sent = self._gathering.open()
+                await self._send_all(later, sent)
+                await prompt.wait()
+                await sent.wait()
                 self.meter.acknowledged(noted)
-                await self._table.write(self._outbox, self.number, rows, applied)
+                await self._table.write(self._gathering, self.number, rows, applied)
                 acknowledge(self.number, last + 1)
                 self.meter.applied(noted, last)
                 self._in_hand -= count
@@ -169,7 +182,7 @@ class Lane:
             await self._arrived.wait()
         return not self._closing
 
-    def _judge(self, record: "ConsumerRecord") -> None:
+    def _judge(self, record: Consumed) -> None:
         self._in_hand += 1
         self._last = record.offset
         self._judged.set()
@@ -177,20 +190,32 @@ class Lane:
             entry = self._codec.decode(JournalEntry, record.value)
         except CodecError as error:
             self.fold.skip(record.offset)
-            self._send_dead_letter(record, error, self._outputs)
+            self._send_dead_letter(record, error)
             self.meter.unread(record, error.code)
             return
         self._clock.observe(entry.at)
+        began_ns = time.time_ns()
         outputs = self.fold.apply(entry, record.offset)
         for output in outputs:
-            self._send(output, entry, self._outputs)
+            if type(output.value) in PROMPT:
+                self._send(self._prompt, self._outputs, output, entry)
+            else:
+                self._later.append((output, entry))
         self.meter.judged(record, entry, outputs)
+        if self._spans is not None and entry.kind is not EntryKind.TICK:
+            self._spans.processed(record, began_ns, of_entry(entry, outputs), traceparent=entry.traceparent)
 
-    def _send(self, output: Output, entry: JournalEntry, outputs: Deliveries) -> None:
+    async def _send_all(self, later: Sequence[tuple[Output, JournalEntry]], sent: Deliveries) -> None:
+        for number, (output, entry) in enumerate(later, 1):
+            self._send(self._gathering, sent, output, entry)
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
+
+    def _send(self, outbox: Outbox, group: Deliveries, output: Output, entry: JournalEntry) -> None:
         value = output.value
         subject = getattr(value, "lead_id", "") or entry.lead_id
-        self._outbox.send(
-            outputs,
+        outbox.send(
+            group,
             TOPIC_OF[type(value)],
             self._codec.encode(value),
             key=output.key,
@@ -201,7 +226,7 @@ class Lane:
             ),
         )
 
-    def _send_dead_letter(self, record: "ConsumerRecord", error: CodecError, outputs: Deliveries) -> None:
+    def _send_dead_letter(self, record: Consumed, error: CodecError) -> None:
         place = f"{record.topic}:{record.partition}:{record.offset}"
         headers = {name: bytes(value) for name, value in record.headers if value is not None}
         letter = DeadLetter(
@@ -215,7 +240,7 @@ class Lane:
             code=error.code,
             error=str(error),
             stage=STAGE,
-            at=record.timestamp * 1000,
+            at=(record.timestamp_ms or 0) * 1000,
         )
         context = dead_letter(
             headers,
@@ -227,12 +252,12 @@ class Lane:
             error=str(error),
         )
         event = cloud_event(letter, id=place, source=SOURCE, subject="", at=letter.at)
-        self._outbox.send(
-            outputs,
+        self._prompt.send(
+            self._outputs,
             DEAD_LETTERS,
             self._codec.encode(letter),
             key=record.key,
-            timestamp_ms=record.timestamp,
+            timestamp_ms=record.timestamp_ms or 0,
             headers=context + event,
         )
         log.warning("dead letter %s: %s", place, error)
@@ -253,9 +278,9 @@ class Control:
         self._acknowledge = acknowledge
         self._lanes: dict[int, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Event()
         self._given_up_at: float | None = None
-        self.outbox: Outbox | None = None
+        self.outboxes: Outboxes | None = None
+        self.spans: Spans | None = None
 
     @property
     def partitions(self) -> list[int]:
@@ -266,15 +291,15 @@ class Control:
         """What the lanes count; may be asked from any thread."""
         return [lane.meter for lane in list(self._lanes.values())]
 
-    def take(self, batch: Batch) -> None:
+    def take(self, partition: int, records: Sequence[Consumed]) -> None:
         """Entries that were read."""
-        lane = self._lanes.get(batch.partition)
+        lane = self._lanes.get(partition)
         if lane is not None:
-            lane.add(batch.records)
+            lane.add(records)
 
     async def open(self, partitions: Iterable[int]) -> Mapping[int, int | None]:
         """Makes the lanes of partitions whose rows are restored; answers where each goes on."""
-        assert self.outbox is not None
+        assert self.outboxes is not None
         await self.settle()
         starts: dict[int, int | None] = {}
         for number in partitions:
@@ -282,11 +307,11 @@ class Control:
                 fold = self._make_fold(number, self._table.rows(number))
             except RowError as error:
                 raise self._table.distrust(number, error) from error
-            lane = Lane(number, fold, self.outbox, self._table, self._codec, self._clock)
+            lane = Lane(number, fold, self.outboxes, self._table, self._codec, self._clock, self.spans)
             self._lanes[number] = lane
             applied = fold.applied_offset
             starts[number] = None if applied is None else applied + 1
-            self._tasks.add(asyncio.create_task(lane.run(self._done), name=f"lane {number}"))
+            self._tasks.add(asyncio.create_task(lane.run(self._acknowledge), name=f"lane {number}"))
             await asyncio.sleep(0)
         self._count_rebalance()
         return starts
@@ -302,20 +327,13 @@ class Control:
             await asyncio.wait(self._tasks)
             self._tasks.clear()
 
-    def has_room(self, partition: int) -> bool:
+    def waiting(self, partition: int) -> int:
+        """Entries of a partition that are not acknowledged; 0 for one that is not judged here."""
         lane = self._lanes.get(partition)
-        return lane is not None and lane.has_room
-
-    async def wait_for_room(self) -> None:
-        self._room.clear()
-        await self._room.wait()
+        return 0 if lane is None else lane.waiting
 
     def _count_rebalance(self) -> None:
         metrics.REBALANCES.inc()
         if self._given_up_at is not None:
             metrics.STALL.observe(time.monotonic() - self._given_up_at)
             self._given_up_at = None
-
-    def _done(self, partition: int, offset: int) -> None:
-        self._acknowledge(partition, offset)
-        self._room.set()

@@ -1,7 +1,7 @@
 """The directory of calls: which lead a provider's call belongs to, kept in the compacted topic call.directory.
 
 It is the one thing that intake remembers. Every intake reads the whole topic before its first record and follows
-it, so what one of them learned the others know.
+it, so what one of them learned the others know. A call is forgotten a while after it was first heard of.
 """
 
 import threading
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from schemas.codec import Codec
-from schemas.records import CallDirectoryEntry
+from schemas.records import CallDirectoryEntry, TimeUs
 from streams import Broken, end_process
 from streams.kafka import CHECK_BROKERS, follow
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 TOPIC = "call.directory"
+KEPT_US: TimeUs = 3 * 24 * 3600 * 1_000_000
+"""How long a call is known: as long as `perception.raw` keeps the webhooks that name it. Its topic keeps it longer."""
 _CATCH_UP_S = 300.0
 
 Call = tuple[str, str]
@@ -29,6 +31,7 @@ class CallDirectory(Mapping[Call, CallDirectoryEntry]):
     def __init__(self) -> None:
         self._entries: dict[Call, CallDirectoryEntry] = {}
         self._news: deque[Call] = deque()
+        self._by_age: deque[tuple[TimeUs, Call]] = deque()
         self._closed = threading.Event()
 
     def __getitem__(self, call: Call) -> CallDirectoryEntry:
@@ -46,6 +49,15 @@ class CallDirectory(Mapping[Call, CallDirectoryEntry]):
         if self._entries.get(call) != entry:
             self._entries[call] = entry
             self._news.append(call)
+            self._by_age.append((entry.seen_at, call))
+
+    def forget(self, now: TimeUs) -> None:
+        """Drops calls that are not kept any longer; one that was learned out of order goes with those before it."""
+        while self._by_age and self._by_age[0][0] < now - KEPT_US:
+            seen_at, call = self._by_age.popleft()
+            known = self._entries.get(call)
+            if known is not None and known.seen_at <= seen_at:  # otherwise it was learned anew
+                del self._entries[call]
 
     def take_news(self) -> list[Call]:
         """Calls learned since the last look."""

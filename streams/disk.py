@@ -22,7 +22,8 @@ MARK = "untrusted"
 ASIDE = ".set-aside"
 # What RocksDB says when the machine is at fault and not the data.
 _PASSING = re.compile(
-    r"\block\b|no space|permission denied|too many open files|read-only|cannot allocate|quota|closed", re.IGNORECASE
+    r"\block\b|no space|permission denied|too many open files|read-only|cannot allocate|quota|file too large|closed",
+    re.IGNORECASE,
 )
 
 
@@ -63,11 +64,15 @@ class TrustedStore(Store):
     identity: Callable[[int], bytes]
     """What a directory of a partition says of itself. Set before the first is opened."""
 
-    def close_and_set_aside(self, partition: int, why: str) -> None:
-        """Gives up the open database of a partition; the next access makes an empty one."""
+    def close_partition(self, partition: int) -> None:
+        """Closes the database of a partition, if it is open; the next access opens it again."""
         db = self._dbs.pop(partition, None)
         if db is not None:
             db.close()
+
+    def close_and_set_aside(self, partition: int, why: str) -> None:
+        """Gives up the open database of a partition; the next access makes an empty one."""
+        self.close_partition(partition)
         set_aside(self.partition_path(partition), why)
 
     def _open_for_partition(self, partition: int) -> Rdict:

@@ -162,7 +162,8 @@ def _type(avro: Any) -> str:
 def _keeps(topic: Topic) -> str:
     if topic.cleanup == "compact":
         return "the latest of each key"
-    return f"{topic.retention_ms // DAY_MS} days"
+    kept = f"{topic.retention_ms // DAY_MS} days"
+    return kept if topic.cleanup == "delete" else f"the latest of each key, {kept}"
 
 
 def _anchor(name: str) -> str:

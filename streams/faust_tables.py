@@ -10,6 +10,7 @@ from faust.types import TP
 from mode import Service
 
 from streams import end_process
+from streams.standby import Standby
 from streams.takeover import Takeover
 
 
@@ -19,12 +20,22 @@ class Recovery(FaustRecovery):
     app: Any
     _takeover: Takeover | None = None
     _work: "asyncio.Future[bool] | None" = None
+    _standby: Standby | None = None
+    _given_up = 0
 
     async def give_up(self) -> None:
-        """Ends a takeover that is going on. Before the group may give its partitions to others."""
+        """Ends a takeover that is going on, and the copying. Before the group may give its partitions to others."""
+        self._given_up += 1
+        standby, self._standby = self._standby, None
         if self._takeover is not None and self._work is not None:
             self._takeover.cancel()
             await asyncio.wait((self._work,))
+        if standby is not None:
+            await standby.stop()
+
+    async def on_stop(self) -> None:
+        await self.give_up()
+        await super().on_stop()
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -43,21 +54,27 @@ class Recovery(FaustRecovery):
 
     async def _recover(self, generation: int) -> None:
         self._set_recovery_started()
+        await self.give_up()
+        given_up = self._given_up
         (table,) = self.tables.values()
         numbers = sorted(tp.partition for tp in self.active_tps)
-        self._takeover = Takeover(table, self.app.producer.outbox, numbers)
+        self._takeover = Takeover(table, self.app.producer.outboxes.gathering, numbers)
         self._work = asyncio.ensure_future(self._takeover.run())
         try:
             await self._wait(asyncio.shield(self._work))
         finally:
             # Partitions may be taken under it: wait until it has let go of their databases.
-            await self.give_up()
+            self._takeover.cancel()
+            await asyncio.wait((self._work,))
             if (error := self._work.exception()) is not None:
                 raise error
         if not self._work.result():
             return  # given up for a rebalance, which starts the next one
         await self._wait(self.on_recovery_completed(generation))
         self.app.on_ready()
+        if given_up == self._given_up:
+            self._standby = Standby(table, (tp.partition for tp in self.standby_tps))
+            self._standby.start()
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Does nothing: nothing is buffered."""

@@ -42,6 +42,7 @@ from streams.metrics import show_lag
 from streams.offsets import Offsets, Place
 from streams.registry import connect
 from streams.topology import INTAKE
+from streams.tracing import make_spans
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -58,6 +59,21 @@ _MOVED_ON = {
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError._ASSIGNMENT_LOST,
 }
+# The client does not call all of these retriable, but the group's offsets are only on their way to another broker.
+_LATER = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._WAIT_COORD,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+}
+
+
+def is_tried_again(error: KafkaError) -> bool:
+    """Whether a commit that failed so is made again later; a cluster that stays away ends the process by a delivery."""
+    return error.retriable() or error.code() in _LATER
 
 
 class Intake:
@@ -97,6 +113,7 @@ class Intake:
         self._commit_failed: KafkaError | None = None
         self._next_commit = 0.0
         self._meter = metrics.Meter()
+        self._spans = make_spans(settings, "mandate-intake")
         self._next_lag = 0.0
         self._on_ready: Callable[[], None] | None = on_ready
         self._consumer: Consumer = make_consumer(
@@ -115,14 +132,19 @@ class Intake:
             self._consumer.close()
             self._calls.close()
             self._behind.close()
+            if self._spans is not None:
+                self._spans.close()
 
     def _turn(self) -> None:
         records = self._consume()
         for record in records:
+            began_ns = time.time_ns()
             out = self._take(record)
             self._send(out)
             self._meter.took(record.topic)
             self._meter.sending(out, record.timestamp_ms, self._clock.now())
+            if self._spans is not None:
+                self._spans.processed(record, began_ns)
         late = self._admission.take_news()
         if not records and self._admission.waiting and self._assigned <= self._at_end:
             late += self._admission.expire()
@@ -191,7 +213,7 @@ class Intake:
         """A commit ended. What another member owns by now is its to commit; the rest is tried again."""
         if error is None or error.code() in _MOVED_ON or error.code() == KafkaError._NO_OFFSET:
             return
-        if not error.retriable():
+        if not is_tried_again(error):
             self._commit_failed = error
         for mark in marks:
             place = Place(mark.topic, mark.partition)

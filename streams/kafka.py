@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
@@ -38,6 +39,10 @@ CHECK_PERMISSIONS = (
 _COMPLAIN_EVERY_S = 30.0
 _METADATA_S = 15.0
 _POLL_S = 0.2
+# As long as a delivery is tried.
+_REPORT_EVERY_MS = 5_000
+ALONE_REPORTS = 6
+_CONNECTED = ("UP", "UPDATE")
 
 
 _NOT_PERMITTED = {
@@ -63,6 +68,33 @@ class _Complaints:
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + _COMPLAIN_EVERY_S
             print(f"mandate: kafka: {error.str()}; trying again.", file=sys.stderr, flush=True)
+
+
+class _BrokerStatus(msgspec.Struct):
+    state: str
+
+
+class _Statistics(msgspec.Struct):
+    brokers: dict[str, _BrokerStatus]
+
+
+class BrokerWatch:
+    """Takes a client's statistics; raises Broken, out of its poll, when ALONE_REPORTS of them tell of no connection.
+
+    Not only for outages. A broker that was paused may tell that there are no brokers at all; the client library
+    (librdkafka 2.13 to 2.16, its issue 5301) then forgets every address and never looks for one again. Nothing else
+    shows that: its polls return nothing, as if there were nothing to read.
+    """
+
+    def __init__(self) -> None:
+        self._alone = 0
+
+    def __call__(self, statistics: str) -> None:
+        brokers = msgspec.json.decode(statistics, type=_Statistics).brokers.values()
+        self._alone = 0 if any(broker.state in _CONNECTED for broker in brokers) else self._alone + 1
+        if self._alone >= ALONE_REPORTS:
+            alone_s = ALONE_REPORTS * _REPORT_EVERY_MS / 1000
+            raise Broken(f"No broker was connected for {alone_s:.0f} s.", CHECK_BROKERS)
 
 
 CLIENT_DEFAULTS: dict[str, Any] = {"log_level": 0, "error_cb": _Complaints()}
@@ -91,6 +123,8 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
     # A process that was killed is missed after six seconds, the least that brokers take by default.
     "session.timeout.ms": 6_000,
     "heartbeat.interval.ms": 1_000,
+    # A producer needs no watch: a delivery that does not come to pass ends it.
+    "statistics.interval.ms": _REPORT_EVERY_MS,
 }
 
 
@@ -101,7 +135,8 @@ def make_producer(settings: "Settings", **overrides: Any) -> Producer:
 
 def make_consumer(settings: "Settings", group: str, **overrides: Any) -> Consumer:
     """A consumer that commits only what it is told to, and starts at the earliest record."""
-    return Consumer({**CONSUMER_DEFAULTS, **settings.client_config(), "group.id": group, **overrides})
+    watched = {**CONSUMER_DEFAULTS, "stats_cb": BrokerWatch()}
+    return Consumer({**watched, **settings.client_config(), "group.id": group, **overrides})
 
 
 class Consumed(NamedTuple):

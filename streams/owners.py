@@ -123,6 +123,17 @@ class Ledger:
             return [(LATE_PREFIX + entry.key, None), row]
         return [row]
 
+    def read_all(self, entries: Iterable[Entry]) -> list[Write]:
+        """Takes records as `read` does, and quickly where nothing came late."""
+        changes: list[Write] = []
+        for entry in entries:
+            _, key, value, stamp = entry
+            if self._late or stamp.epoch < self._newest.epoch or key.startswith(CLAIM_PREFIX):
+                changes += self.read(entry)
+            else:
+                changes.append((key, value))
+        return changes
+
     def _read_claim(self, entry: Entry) -> Write:
         if entry.value is None:
             self._claims.pop(entry.key, None)

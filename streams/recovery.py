@@ -8,13 +8,10 @@ import threading
 import time
 from collections.abc import Iterable
 
-from streams.changelog import CHANGELOG, Reader
+from streams.changelog import Reader
 from streams.metrics import control as metrics
 from streams.progress import Progress
-from streams.tables import ExecutionTable
-
-_BULK = 10_000
-"""Records from which on a restoration writes in bulk: what a crash then costs is more than the log does below."""
+from streams.tables import FAR_BEHIND, ExecutionTable
 
 
 class Restoration:
@@ -40,7 +37,7 @@ class Restoration:
 
     def _read(self, reader: Reader) -> None:
         ends = {number: reader.end(number) for number in self._partitions}
-        starts = {number: self._start(number, ends[number]) for number in ends}
+        starts = {number: self._table.trusted_start(number, end) for number, end in ends.items()}
         behind = {number for number in ends if starts[number] < ends[number]}
         total = sum(ends[number] - starts[number] for number in behind)
         metrics.RECOVERY_REMAINING.set(total)
@@ -53,7 +50,7 @@ class Restoration:
         while behind and not self._cancelled.is_set():
             found, ended = reader.read()
             for number, entries in found.items():
-                self._table.restore(number, entries, in_bulk=total >= _BULK)
+                self._table.restore(number, entries, in_bulk=total >= FAR_BEHIND)
                 self.rows += len(entries)
                 metrics.RECOVERY_ROWS.inc(len(entries))
             behind -= ended
@@ -65,15 +62,6 @@ class Restoration:
             self._table.keep(number)
         metrics.RECOVERY_DONE.set(not behind)
         progress.end(self.rows, not behind)
-
-    def _start(self, number: int, end: int) -> int:
-        reached = self._table.reached(number)
-        if reached is not None and reached >= end:
-            self._table.set_aside(
-                number,
-                f"The state of partition {number} reaches changelog offset {reached}, but {CHANGELOG} ends at {end}.",
-            )
-        return self._next(number)
 
     def _next(self, number: int) -> int:
         reached = self._table.reached(number)

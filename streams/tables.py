@@ -11,6 +11,7 @@ somebody else: of an earlier owner, which is written over, or of a later one, wh
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from faust import Table
@@ -35,10 +36,13 @@ log = logging.getLogger("mandate.control")
 assert CONTROL.table is not None
 TABLE = CONTROL.table.name
 
+MakeReader = Callable[["Settings", bool], Reader]
 OFFSET_KEY = Store.offset_key
 """Where Faust's RocksDB store keeps the changelog offset that its rows reach."""
 WHO_ELSE = "Look for who else has the right to: nobody but control's workers may."
 TRIES = 100
+FAR_BEHIND = 10_000
+"""Changelog records from which on one writes in bulk: what a crash then costs is more than the log does below."""
 _UNLOGGED = WriteOptions()
 _UNLOGGED.disable_wal = True  # type: ignore[method-assign,assignment]  # a property; its stub says method
 
@@ -96,16 +100,16 @@ class ExecutionTable(Table):
 
     app: Any
 
-    def __init__(self, *args: Any, changelog_id: str, reader: Callable[["Settings"], Reader] = Reader, **options: Any):
+    def __init__(self, *args: Any, changelog_id: str, reader: MakeReader = Reader, **options: Any):
         super().__init__(*args, **options)
         self._changelog_id = changelog_id
         self._reader = reader
         self._ledgers: dict[int, Ledger] = {}
         self._unlogged: set[int] = set()
 
-    def reader(self) -> Reader:
+    def reader(self, *, patient: bool = False) -> Reader:
         """What reads the changelog; close it."""
-        return self._reader(self.app.settings)
+        return self._reader(self.app.settings, patient)
 
     def rows(self, partition: int) -> Rows:
         """The rows of a partition that this worker owns."""
@@ -114,6 +118,15 @@ class ExecutionTable(Table):
             raise self.distrust(partition, error) from error
 
         return Rows(self._db(partition), unreadable)
+
+    @contextmanager
+    def _trusting(self, partition: int) -> Iterator[Rdict]:
+        """The database of a partition. Damage that shows while it is used is marked, or the next start would use it."""
+        database = self._db(partition)
+        try:
+            yield database
+        except Exception as error:
+            raise self.distrust(partition, error) from error
 
     async def write(self, outbox: Outbox, partition: int, rows: Sequence[Write], applied: int) -> None:
         """Writes rows in their order; returns once the changelog holds them all and the disk too.
@@ -146,21 +159,20 @@ class ExecutionTable(Table):
         the rows of an earlier moment with the offset of that moment.
         """
         ledger = self.ledger(partition)
-        changes = [change for entry in entries for change in ledger.read(entry)]
-        self._put(partition, changes, entries[-1].offset, logged=not in_bulk)
+        self._put(partition, ledger.read_all(entries), entries[-1].offset, logged=not in_bulk)
 
     def keep(self, partition: int) -> None:
         """Makes what was restored in bulk last."""
         if partition in self._unlogged:
-            self._db(partition).flush()
+            with self._trusting(partition) as database:
+                database.flush()
             self._unlogged.discard(partition)
 
     def ledger(self, partition: int) -> Ledger:
         """Who owned a partition, as far as the disk knows."""
         if partition not in self._ledgers:
-            db = self._db(partition)
-            kept = [*scan(db, CLAIM_PREFIX), *scan(db, LATE_PREFIX)]
-            self._ledgers[partition] = Ledger(kept)
+            with self._trusting(partition) as database:
+                self._ledgers[partition] = Ledger([*scan(database, CLAIM_PREFIX), *scan(database, LATE_PREFIX)])
         return self._ledgers[partition]
 
     def forget(self, partitions: Iterable[int]) -> None:
@@ -169,14 +181,30 @@ class ExecutionTable(Table):
             self._ledgers.pop(number, None)
             self._unlogged.discard(number)
 
+    def let_go(self, partitions: Iterable[int]) -> None:
+        """Closes the databases of partitions that are not owned."""
+        for number in partitions:
+            self._ledgers.pop(number, None)
+            self.store.close_partition(number)
+
     def partition_row(self, partition: int) -> bytes | None:
         """The row that says how far a partition is folded."""
         return self.rows(partition).get(PARTITION_KEY)
 
     def reached(self, partition: int) -> int | None:
         """The changelog offset that the disk reaches; None for an empty one."""
-        found = self._db(partition).get(OFFSET_KEY)
-        return None if found is None else int(found)
+        with self._trusting(partition) as database:
+            found = database.get(OFFSET_KEY)
+            return None if found is None else int(found)
+
+    def trusted_start(self, partition: int, end: int) -> int:
+        """The changelog offset to read next; a directory that reaches beyond the changelog's end is set aside."""
+        reached = self._reached(partition)
+        if reached < end:
+            return reached + 1
+        why = f"The state of partition {partition} reaches changelog offset {reached}, but {CHANGELOG} ends at {end}."
+        self.set_aside(partition, why)
+        return 0
 
     def set_aside(self, partition: int, why: str) -> None:
         """Renames the directory of a partition; an empty one takes its place."""
@@ -192,7 +220,7 @@ class ExecutionTable(Table):
             remedy = "Start again: the directory is set aside and the state restored from the changelog."
         else:
             remedy = "Check the disk and the limits of this process."
-        return Broken(f"A row of partition {partition} in {path} can't be read ({error}).", remedy)
+        return Broken(f"The state of partition {partition} in {path} can't be used ({error}).", remedy)
 
     @property
     def store(self) -> TrustedStore:
@@ -228,7 +256,7 @@ class ExecutionTable(Table):
         self, outbox: Outbox, partition: int, mine: Mapping[bytes, bytes | None], stamp: Stamp, last: int
     ) -> int:
         """Somebody else wrote between our rows: writes our rows over theirs, until there is nothing in between."""
-        ledger, reached, db = self._ledgers[partition], self._reached(partition), self._db(partition)
+        ledger, reached, rows = self._ledgers[partition], self._reached(partition), self.rows(partition)
         for _ in range(TRIES):
             between = await asyncio.to_thread(read_span, self.reader(), partition, reached + 1, last)
             keys = ledger.overwritten(between)
@@ -242,7 +270,7 @@ class ExecutionTable(Table):
             log.warning(
                 "partition %d: %d rows of an earlier owner came late; ours are written again", partition, len(keys)
             )
-            again = [(key, mine[key] if key in mine else db.get(key)) for key in sorted(keys)]
+            again = [(key, mine[key] if key in mine else rows.get(key)) for key in sorted(keys)]
             expected = last + len(again)
             last = await self._send(outbox, partition, again, stamp)
             if last == expected:
@@ -261,11 +289,10 @@ class ExecutionTable(Table):
             else:
                 batch.put(key, value)
         batch.put(OFFSET_KEY, str(offset).encode())
-        if logged:
-            self._db(partition).write(batch)
-            return
-        self._unlogged.add(partition)
-        self._db(partition).write(batch, _UNLOGGED)
+        if not logged:
+            self._unlogged.add(partition)
+        with self._trusting(partition) as database:
+            database.write(batch, None if logged else _UNLOGGED)
 
     def _reached(self, partition: int) -> int:
         reached = self.reached(partition)

@@ -115,9 +115,9 @@ def secured_broker(directory: Path, registry_url: str, **base: Any) -> Iterator[
     passwords = {ADMIN: secrets.token_urlsafe(12), NODE: secrets.token_urlsafe(12)}
     own = _properties(authority, stack, port, controller, passwords)
     kafka.write_properties(stack, port, controller, own)
-    class_path = fetch_all(load_settings()).kafka_class_path
-    _run(kafka.format_command(java(), class_path, stack), stack)
-    broker = process.spawn(kafka.command(java(), class_path, stack), stack, SERVICE, {})
+    fetched = fetch_all(load_settings())
+    _run(kafka.format_command(java(), fetched, stack), stack)
+    broker = process.spawn(kafka.command(java(), fetched, stack), stack, SERVICE, {})
     shared = {
         "kafka_bootstrap": f"{LOOPBACK}:{port}",
         "registry_url": registry_url,

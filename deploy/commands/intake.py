@@ -8,6 +8,12 @@ import threading
 
 from deploy.errors import OperatorError
 from deploy.settings import Settings
+from streams import EXIT_BROKEN, BadInput
+from streams.access import check_access
+from streams.broker_time import check_clock
+from streams.intake import Intake
+from streams.metrics import intake as metrics
+from streams.metrics import serve
 
 
 def run(settings: Settings) -> int:
@@ -15,13 +21,6 @@ def run(settings: Settings) -> int:
 
     65: an input gives too many dead letters; a start helps only once its producer is mended.
     """
-    from streams import EXIT_BROKEN, BadInput
-    from streams.access import check_access
-    from streams.broker_time import check_clock
-    from streams.intake import Intake
-    from streams.metrics import intake as metrics
-    from streams.metrics import serve
-
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -11,7 +11,10 @@ from deploy.settings import Settings
 from schemas.jsonio import iso
 
 _SECOND_US = 1_000_000
-_PUBLISHED = "Bring {path} to every enforcer and restart it"
+_BRING = {
+    "control": "Bring {path} to every enforcer: where it replaces the old file it counts at once",
+    "approver": "Bring {path} to the workers and the CRM sink and restart them",
+}
 _FOLLOWS = {
     "control": "then restart the workers: they sign with it from then on.",
     "approver": "then activate a policy: it is signed with it.",
@@ -30,22 +33,26 @@ def run(
         made = rotation.prepare(ring)
         print(f"{part} {made}")
         if rotation.next_path(ring).exists():
-            print(f"Nothing signs with it yet. {_PUBLISHED.format(path=ring.published)}, then `mandate keys rotate`.")
+            print(f"Nothing signs with it yet. {_bring(ring)}, then `mandate keys rotate`.")
         else:
-            print(f"{_PUBLISHED.format(path=ring.published)}.")
+            print(f"{_bring(ring)}.")
         return 0
     if command == "rotate":
         return _rotate(ring, now_s)
     gone = rotation.retire(ring, now_s, kid)
     print("\n".join(f"{part} {each} retired" for each in gone) or "No key's time is over.")
     if gone:
-        print(f"{_PUBLISHED.format(path=ring.published)}: until then it takes them.")
+        print(f"{_bring(ring)}: until then it takes them.")
     return 0
+
+
+def _bring(ring: Ring) -> str:
+    return _BRING[ring.part].format(path=ring.published)
 
 
 def _rotate(ring: Ring, now_s: int) -> int:
     old, new = rotation.rotate(ring, now_s)
-    print(f"{ring.part} {old} -> {new}\n{_PUBLISHED.format(path=ring.published)}, {_FOLLOWS[ring.part]}")
+    print(f"{ring.part} {old} -> {new}\n{_bring(ring)}, {_FOLLOWS[ring.part]}")
     if ring.part == "control":
         end = iso((now_s + rotation.OVERLAP_S) * _SECOND_US)
         print(f"The old one verifies until {end}; after that `mandate keys retire`.")

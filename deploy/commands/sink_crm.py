@@ -19,7 +19,7 @@ def run(settings: Settings, *, once: bool = False, skip_lost: bool = False) -> i
     from streams.metrics import sinks as metrics
 
     # Public keys alone: a sink on a machine of its own has no private one.
-    signers, approvers = keys.jwks(settings), keys.approvers(settings)
+    signers, approvers = keys.signers(settings), keys.approvers(settings)
     try:
         serve_metrics(settings, metrics.CRM)
         check_access(settings)

@@ -51,7 +51,8 @@ def _row(topic: Topic, settings: Settings) -> dict[str, str | int]:
 def _keeps(topic: Topic) -> str:
     if topic.cleanup == "compact":
         return "latest by key"
-    return "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} days"
+    kept = "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} days"
+    return kept if topic.cleanup == "delete" else f"latest by key, {kept}"
 
 
 def _print_table(rows: list[dict[str, str | int]]) -> None:

@@ -11,11 +11,23 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
+from deploy import keys
 from deploy.errors import OperatorError
 from deploy.settings import Settings
+from processors.authority import Court
+from processors.partition import Partition
+from streams import EXIT_BROKEN, Broken
+from streams.access import check_access
+from streams.app import Worker
+from streams.broker_time import check_clock
+from streams.clock import make_clock
+from streams.kafka import CHECK_BROKERS
+from streams.metrics import control, serve
+from streams.registry import connect
+from streams.slots import take_slot
 
 STOP_WITHIN_S = 8.0
-"""A stop that takes longer ends the process as a crash would: nothing is lost, what was not committed is repeated."""
+"""A stop that takes longer ends the process as a crash does (70): nothing is lost, what was left is repeated."""
 # A lane, the deliveries' thread and aiokafka's share the interpreter; the default of 5 ms is a hop's whole budget.
 _SWITCH_INTERVAL_S = 0.0005
 # Records are no part of cycles; collecting young objects after each 700 would cost more than it frees.
@@ -29,8 +41,6 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
 
     70: infrastructure failed or entries are missing; start it again, it goes on where its state ends.
     """
-    from streams import EXIT_BROKEN
-
     _configure_logging(log_level)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
@@ -43,27 +53,14 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
 
 
 async def _work(settings: Settings) -> None:
-    from deploy import keys
-    from processors.authority import Court
-    from processors.partition import Partition
-    from streams.access import check_access
-    from streams.app import Worker
-    from streams.broker_time import check_clock
-    from streams.clock import make_clock
-    from streams.metrics import control, serve
-    from streams.registry import connect
-    from streams.slots import take_slot
-
     stop = _on_signals()
     serve(settings, control.REGISTRY)
     check_access(settings)
-    if settings.clock == "system":
-        check_clock(settings)
+    # Others wait for this worker's partitions: it asks both at once.
+    codec, _ = await asyncio.gather(asyncio.to_thread(connect, settings), asyncio.to_thread(_check_clock, settings))
     court = Court.from_keys(keys.private_key(keys.signing(settings)), keys.approver_keys(settings))
     slot = take_slot(settings.data_dir, settings.state_dir)
-    worker = Worker(
-        settings, slot, connect(settings), make_clock(settings), lambda number, rows: Partition(number, rows, court)
-    )
+    worker = Worker(settings, slot, codec, make_clock(settings), lambda number, rows: Partition(number, rows, court))
     control.watch(worker.control.meters, worker.journal_end)
     starting = asyncio.create_task(worker.start())
     await asyncio.wait((starting, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
@@ -73,10 +70,24 @@ async def _work(settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER, 20, 100)
         await stop.wait()
-    try:
-        await asyncio.wait_for(worker.stop(leave=stop.leave), STOP_WITHIN_S)
-    except TimeoutError:
-        logging.getLogger("mandate.control").warning("did not stop within %.0f s; ends as it is", STOP_WITHIN_S)
+    await _end(worker.stop(leave=stop.leave), STOP_WITHIN_S)
+
+
+def _check_clock(settings: Settings) -> None:
+    if settings.clock == "system":
+        check_clock(settings)
+
+
+async def _end(stopping: Coroutine[Any, Any, None], within_s: float) -> None:
+    """Raises Broken when a stop takes longer; it is not cancelled, for a cancelled one may take as long again."""
+    task = asyncio.create_task(stopping)
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    if not done:
+        raise Broken(
+            f"The worker did not stop within {within_s:g} s: what it judged last may not be committed.",
+            f"Nothing is lost: the next owner of its partitions repeats it. {CHECK_BROKERS}",
+        )
+    task.result()
 
 
 class _Stop(asyncio.Event):

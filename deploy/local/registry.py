@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.local.fetch import Fetched
 from deploy.settings import LOOPBACK
 
+REGISTRY = "registry"
+
 # The first tier of the compiler alone and a serial collector start it in a third of the time.
-OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-def command(java: Path, home: Path) -> list[str]:
+def command(java: Path, fetched: Fetched) -> list[str]:
     """The registry's command line."""
-    return [str(java), *OPTIONS, "-jar", str(home / "quarkus-run.jar")]
+    cached = fetched.caches.options(REGISTRY)
+    return [str(java), *cached, *OPTIONS, "-jar", str(fetched.registry_home / "quarkus-run.jar")]
 
 
 def environment(kafka_port: int, port: int, management_port: int) -> dict[str, str]:

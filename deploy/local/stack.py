@@ -33,9 +33,7 @@ from deploy.settings import (
     SettingsError,
 )
 
-KAFKA = "kafka"
-REGISTRY = "registry"
-FORMATTER = "kafka-format"
+KAFKA, FORMATTER, REGISTRY = PROGRAMS = kafka.BROKER, kafka.FORMATTER, registry.REGISTRY
 READY_WITHIN_S = 180.0
 LOOK_EVERY_S = 0.05
 ATTEMPTS = 3
@@ -63,11 +61,18 @@ class Service:
     answers: bool
 
 
-def start(settings: Settings, progress: Progress | None = None, *, keep: bool = False, fresh: bool = False) -> Stack:
+def start(
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    keep: bool = False,
+    fresh: bool = False,
+    fetched: Fetched | None = None,
+) -> Stack:
     """Broker and registry, answering. Idempotent. What was started is stopped again if this fails or is interrupted.
 
     keep: they are to outlive this process; otherwise, when it is killed, the next start takes them over.
-    fresh: what runs is stopped and the broker's data removed first.
+    fresh: what runs is stopped and the broker's data removed first. fetched: what is run; else what the lock names.
     Raises StackError.
     """
     if not settings.is_local:
@@ -83,20 +88,23 @@ def start(settings: Settings, progress: Progress | None = None, *, keep: bool = 
         if fresh:
             shutil.rmtree(directory / "kafka", ignore_errors=True)
         runtime = java()
-        fetched = fetch_all(settings, progress)
+        fetched = fetched or fetch_all(settings, progress)
         chosen = _launch(settings, directory, owner, runtime, fetched, progress)
     return Stack(chosen.bootstrap, chosen.registry_url, started=True)
 
 
-def stop(settings: Settings, progress: Progress | None = None) -> bool:
-    """End what runs of the local stack; its data stays. False when nothing ran."""
+def stop(settings: Settings, progress: Progress | None = None, *, within_s: float | None = None) -> bool:
+    """End what runs of the local stack; its data stays. False when nothing ran.
+
+    within_s: how long each part may take until it is killed; else as long as it usually needs.
+    """
     if not settings.is_local:
         return False
     directory = settings.data_dir / "stack"
     if not directory.is_dir():
         return False
     with record.alone(directory):
-        return _stop_parts(directory, progress or Silent())
+        return _stop_parts(directory, progress or Silent(), within_s)
 
 
 def status(settings: Settings) -> tuple[Service, Service]:
@@ -173,15 +181,15 @@ def _spawn(directory: Path, runtime: Path, fetched: Fetched, chosen: Ports, prog
     progress.say("Starting Kafka and the schema registry.")
     # The registry first: it needs longer, and asks for the broker until that answers.
     registrar = process.spawn(
-        registry.command(runtime, fetched.registry_home),
+        registry.command(runtime, fetched),
         directory,
         REGISTRY,
         registry.environment(chosen.kafka_port, chosen.registry_port, chosen.management_port),
     )
     kafka.write_properties(directory, chosen.kafka_port, chosen.controller_port)
     if not kafka.is_formatted(directory):
-        _format(directory, kafka.format_command(runtime, fetched.kafka_class_path, directory))
-    broker = process.spawn(kafka.command(runtime, fetched.kafka_class_path, directory), directory, KAFKA, {})
+        _format(directory, kafka.format_command(runtime, fetched, directory))
+    broker = process.spawn(kafka.command(runtime, fetched, directory), directory, KAFKA, {})
     _await_kafka(directory, broker, chosen.kafka_port)
     _await_registry(directory, registrar, chosen.registry_url)
     progress.say(
@@ -269,12 +277,12 @@ def _fits(settings: Settings, running: Ports) -> bool:
     return wanted_kafka in (0, running.kafka_port) and wanted_registry in (0, running.registry_port)
 
 
-def _stop_parts(directory: Path, progress: Progress) -> bool:
+def _stop_parts(directory: Path, progress: Progress, within_s: float | None = None) -> bool:
     found = [(name, process.find(directory, name)) for name in (REGISTRY, FORMATTER, KAFKA)]
     alive = [(name, running) for name, running in found if running is not None]
     for name, running in alive:
         progress.say(f"Stopping {name} (process {running.pid}).")
-        process.end(running, directory, name, GRACE_S[name])
+        process.end(running, directory, name, within_s or GRACE_S[name])
     (directory / "stack.json").unlink(missing_ok=True)
     return bool(alive)
 

@@ -82,6 +82,13 @@ RECOVERY_REMAINING = Gauge(
     "mandate_recovery_remaining_records", "Changelog offsets still to read; rows are fewer.", registry=REGISTRY
 )
 RECOVERY_SECONDS = Gauge("mandate_recovery_seconds", "Length of the last recovery, or so far.", registry=REGISTRY)
+STANDBY_ROWS = Counter("mandate_standby_rows", "Rows copied of partitions that others own.", registry=REGISTRY)
+STANDBY_LAG = Gauge(
+    "mandate_standby_lag_records",
+    "Changelog offsets of a partition that another worker owns and that are not copied here yet.",
+    ["partition"],
+    registry=REGISTRY,
+)
 RECOVERY_DONE = Gauge("mandate_recovery_done", "1 once the state is restored.", registry=REGISTRY)
 
 
@@ -102,7 +109,7 @@ class Record(Protocol):
     @property
     def offset(self) -> int: ...
     @property
-    def timestamp(self) -> int: ...
+    def timestamp_ms(self) -> int | None: ...
 
 
 class Noted:
@@ -144,7 +151,7 @@ class Meter:
         """An entry was folded."""
         noted = self._open
         if noted.oldest is None:
-            noted.oldest = record.timestamp * 1000
+            noted.oldest = (record.timestamp_ms or 0) * 1000
         noted.kinds.append(entry.kind)
         if outputs:
             noted.judged.append((entry, outputs))
@@ -152,7 +159,7 @@ class Meter:
     def unread(self, record: Record, code: DeadLetterCode) -> None:
         """An entry became a dead letter."""
         if self._open.oldest is None:
-            self._open.oldest = record.timestamp * 1000
+            self._open.oldest = (record.timestamp_ms or 0) * 1000
         self._open.unread.append(code)
 
     def land(self) -> Noted:

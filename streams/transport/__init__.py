@@ -1,4 +1,4 @@
-"""The transport under Faust: aiokafka's group membership and fetching, librdkafka's producer.
+"""The transport under Faust: aiokafka is the member of the group, librdkafka reads the journal and sends.
 
 What Faust would do otherwise, and why it does not suffice here, is in `docs/decisions/transport.md`.
 """
@@ -17,7 +17,7 @@ class Transport(driver.Transport):
     Consumer: ClassVar[type[Consumer]] = Consumer
     Producer: ClassVar[type[Producer]] = Producer
     Fetcher: ClassVar[type[Fetcher]] = Fetcher
-    driver_version = "mandate (aiokafka consumer, librdkafka producer)"
+    driver_version = "mandate (aiokafka member, librdkafka reader and producer)"
 
 
 __all__ = ["Consumer", "Fetcher", "Producer", "Transport"]

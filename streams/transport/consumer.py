@@ -1,40 +1,29 @@
 """Faust's consumer with four things done otherwise; `docs/decisions/transport.md` says what each one lost or cost.
 
-1. A Faust message is here a batch: consecutive records of one journal partition, as they lie there.
+1. librdkafka reads the journal (`transport.fetch`) and records go straight to the reader; aiokafka, under Faust, is the
+   member of the group and fetches nothing, and no stream of Faust holds anything.
 2. Where reading starts is what control's state says, not what the group committed.
 3. What is committed is what control acknowledged, not what Faust believes was processed.
 4. Records that do not continue where control stopped are never handed over: they are read again.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from aiokafka import TopicPartition
-from aiokafka.structs import ConsumerRecord
 from faust.transport import base
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
-from mode import Service, ServiceT
+from faust.types import TP
+from mode import Service
 
 from streams import Broken
+from streams.kafka import Consumed
+from streams.transport.fetch import Fetch, Found
 
 log = logging.getLogger("mandate.control")
-MAX_BATCH = 200
-"""Records in a batch at most. A batch is what is there: nothing waits for it to fill."""
-_IDLE_S = 1.0
-_BUSY_S = 0.02
-
-
-class Batch:
-    """Consecutive records of one partition. `epoch` tells whether they were read under the present assignment."""
-
-    __slots__ = ("epoch", "partition", "records")
-
-    def __init__(self, partition: int, records: Sequence[ConsumerRecord], epoch: int) -> None:
-        self.partition = partition
-        self.records = records
-        self.epoch = epoch
+_SHOW_LIFE_S = 1.0
 
 
 class Reader(Protocol):
@@ -48,32 +37,33 @@ class Reader(Protocol):
     async def settle(self) -> None:
         """Ends the batches that are being processed, drops those that wait, and gives all partitions up."""
 
-    def has_room(self, partition: int) -> bool:
-        """False while enough records of a partition wait."""
+    def take(self, partition: int, records: Sequence[Consumed]) -> None:
+        """Consecutive records of a partition that is open, in the order in which they lie there."""
 
-    async def wait_for_room(self) -> None:
-        """Returns when some partition has room again."""
+    def waiting(self, partition: int) -> int:
+        """Entries of a partition that are handed over and not acknowledged; asked from another thread."""
 
 
 class Fetcher(base.Fetcher):
-    """Runs the consumer's loop. Faust's own takes a stop during a rebalance for a crash."""
+    """Does nothing: `transport.fetch` reads."""
 
     @Service.task
     async def _fetcher(self) -> None:
-        try:
-            await cast(Consumer, self.app.consumer)._drain_messages(self)
-        finally:
-            self.set_shutdown()
+        self.set_shutdown()
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """aiokafka in its thread. The changelog is assigned, so that it goes with the journal, but not fetched."""
+    """aiokafka in its thread. It is assigned journal and changelog, which go together, and fetches neither."""
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        changelogs = self.app.tables.changelog_topics
-        held_back = [TopicPartition(tp.topic, tp.partition) for tp in assigned if tp.topic in changelogs]
-        self._ensure_consumer().pause(*held_back)
+        self._ensure_consumer().pause(*(TopicPartition(tp.topic, tp.partition) for tp in assigned))
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def show_life(self) -> None:
+        """Says that the loop goes round. A member that fetches nothing for `broker_max_poll_interval` joins no more."""
+        if self._consumer is not None:
+            with self._consumer._subscription.fetch_context():
+                pass
 
     async def on_thread_stop(self) -> None:
         # A static member that is killed keeps its partitions for its restart; one that is told to end hands them
@@ -89,12 +79,14 @@ class Consumer(driver.Consumer):
     leaves: whether a stop gives the partitions to the others at once, or keeps them for a restart.
     """
 
+    app: Any
     reader: Reader
     leaves = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.epoch = 0
+        self._fetch: Fetch | None = None
         self._position: dict[TP, int] = {}
         self._read_again: dict[TP, int] = {}
         self._acknowledged: dict[TP, int] = {}
@@ -105,38 +97,24 @@ class Consumer(driver.Consumer):
 
     # -- 1 and 4: what is handed over -------------------------------------------------------------------------
 
-    async def _drain_messages(self, fetcher: ServiceT) -> None:
-        while not (self.should_stop or fetcher.should_stop):
-            if not self.flow_active:
-                await self.wait(self.can_resume_flow.wait())
-                continue
-            # A set of our own: aiokafka takes an empty one for "all", and Faust empties its set under the fetch.
-            readable = {tp for tp in self._position if self.reader.has_room(tp.partition)}
-            if not readable:
-                await self._wait_until_readable()
-                continue
-            all_readable = len(readable) == len(self._position)
-            fetched = await self._getmany(readable, _IDLE_S if all_readable else _BUSY_S)
-            for tp, records in fetched.items():
-                await self._hand_over(TP(tp.topic, tp.partition), records)
+    def _arrived(self, epoch: int, found: Found) -> None:
+        for number, records in found.items():
+            self._hand_over(TP(self.reader.topic, number), records, epoch)
+        if self._fetch is not None:
+            self._fetch.took()
 
-    async def _wait_until_readable(self) -> None:
-        if self._position:
-            await self.wait(self.reader.wait_for_room(), timeout=_BUSY_S)
-        else:
-            await self.sleep(_BUSY_S * 5)
+    @Service.task
+    async def _show_life(self) -> None:
+        while not self.should_stop:
+            cast(ConsumerThread, self._thread).show_life()
+            await self.sleep(_SHOW_LIFE_S)
 
-    async def _hand_over(self, tp: TP, records: list[ConsumerRecord]) -> None:
-        epoch = self.epoch
-        for start in range(0, len(records), MAX_BATCH):
-            batch = records[start : start + MAX_BATCH]
-            # Each time anew: handing over waits, and partitions may be taken meanwhile.
-            if epoch != self.epoch or not self.flow_active or not await self._continues(tp, batch):
-                return
-            self._position[tp] = batch[-1].offset + 1
-            await self.callback(self._as_message(tp, batch, epoch))
+    def _hand_over(self, tp: TP, records: list[Consumed], epoch: int) -> None:
+        if epoch == self.epoch and self._continues(tp, records):
+            self._position[tp] = records[-1].offset + 1
+            self.reader.take(tp.partition, records)
 
-    async def _continues(self, tp: TP, batch: list[ConsumerRecord]) -> bool:
+    def _continues(self, tp: TP, batch: list[Consumed]) -> bool:
         position = self._position.get(tp)
         if position is None or batch[-1].offset < position:
             return False
@@ -148,24 +126,9 @@ class Consumer(driver.Consumer):
             return True
         self._read_again[tp] = position
         log.info("%s [%d]: got offset %d, wants %d: reads again", tp.topic, tp.partition, batch[0].offset, position)
-        await self.seek_wait({tp: position})
+        assert self._fetch is not None
+        self._fetch.again(tp.partition, position)
         return False
-
-    def _as_message(self, tp: TP, batch: list[ConsumerRecord], epoch: int) -> ConsumerMessage:
-        last = batch[-1]
-        return ConsumerMessage(
-            tp.topic,
-            tp.partition,
-            last.offset,
-            last.timestamp / 1000,
-            last.timestamp_type,
-            None,
-            None,
-            cast(Any, Batch(tp.partition, batch, epoch)),
-            None,
-            tp=tp,
-            generation_id=self.app.consumer_generation_id,
-        )
 
     # -- 2: where reading starts ------------------------------------------------------------------------------
 
@@ -178,9 +141,19 @@ class Consumer(driver.Consumer):
             earliest = await self.earliest_offsets(*mine.values())
             ends = await self.highwaters(*mine.values())
             starts = {tp: start_of(tp, wanted[number], earliest[tp], ends[tp]) for number, tp in mine.items()}
-            await self.seek_wait(starts)
         self._position = starts
         self._read_again = {}
+        self._fetching().begin({tp.partition: offset for tp, offset in starts.items()}, self.epoch)
+
+    def _fetching(self) -> Fetch:
+        if self._fetch is None:
+            loop, waiting = asyncio.get_running_loop(), self.reader.waiting
+            self._fetch = Fetch(self.app.settings, self.reader.topic, loop, self._arrived, waiting)
+        return self._fetch
+
+    def journal_end(self, partition: int) -> int | None:
+        """Offset after the newest entry, as the last fetch told; None when it is not known. From any thread."""
+        return None if self._fetch is None else self._fetch.end(partition)
 
     # -- 3: what is committed ---------------------------------------------------------------------------------
 
@@ -204,12 +177,20 @@ class Consumer(driver.Consumer):
         """Gives the partitions up: ends what is being processed and commits it. On revoke and when stopping."""
         self.epoch += 1
         self._position = {}
+        if self._fetch is not None:
+            self._fetch.begin({}, self.epoch)
         await self.reader.settle()
         # Not `commit`, which takes one under way for its own: that one may be of before the last batches.
         await self.maybe_wait_for_commit_to_finish()
         await self.force_commit()
         self._acknowledged.clear()
         self._committed.clear()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        if self._fetch is not None:
+            fetch, self._fetch = self._fetch, None
+            await asyncio.to_thread(fetch.close)
 
     async def verify_all_partitions_active(self) -> None:
         """Does nothing: Faust would judge by its own bookkeeping, which stands still here."""

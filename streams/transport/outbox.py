@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -19,6 +19,8 @@ from streams.kafka import make_producer
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
+GATHER_MS = 5.0
+"""How long a record of a landing waits for others of its partition."""
 _POLL_S = 0.1
 _FULL_RETRY_S = 0.002
 _CLOSE_S = 5.0
@@ -78,15 +80,16 @@ class Deliveries:
 
 
 class Outbox:
-    """The one idempotent producer of a process, and the thread that hears of deliveries.
+    """An idempotent producer, and the thread that hears of its deliveries.
 
+    linger_ms: how long a record waits for others of its partition, to go in one request.
     Calls come from the loop that made it. Delivery reports are gathered in the thread and handed to the loop once a
     round, not once a record.
     """
 
-    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, linger_ms: float = 0) -> None:
         self._loop = loop
-        self._producer = make_producer(settings)
+        self._producer = make_producer(settings, **{"linger.ms": linger_ms})
         self._ready: list[Deliveries] = []
         self._open: set[Deliveries] = set()
         self._closing = False
@@ -156,6 +159,30 @@ class Outbox:
                     self._loop.call_soon_threadsafe(_wake_all, ready)
                 except RuntimeError:  # the loop is closed: nobody waits any more
                     return
+
+
+class Outboxes(NamedTuple):
+    """The producers of a control worker. A topic goes through one of them: order in a partition is a producer's."""
+
+    prompt: Outbox
+    """What somebody waits for: no record waits for another."""
+    gathering: Outbox
+    """What a landing sends, and rows: a request costs a broker more than the records in it."""
+
+    async def flush(self) -> None:
+        """Returns when everything handed over before the call is delivered."""
+        await self.prompt.flush()
+        await self.gathering.flush()
+
+    def close(self) -> None:
+        """Sends what is left, for some seconds, and ends the threads."""
+        self.prompt.close()
+        self.gathering.close()
+
+
+def open_outboxes(settings: "Settings", loop: asyncio.AbstractEventLoop) -> Outboxes:
+    """Both producers, on the loop that will use them."""
+    return Outboxes(Outbox(settings, loop), Outbox(settings, loop, GATHER_MS))
 
 
 def _wake_all(groups: list[Deliveries]) -> None:

@@ -8,38 +8,38 @@ from faust.transport import base
 from faust.types.tuples import TP, FutureMessage, RecordMetadata
 
 from streams import Broken
-from streams.transport.outbox import Deliveries, Outbox
+from streams.transport.outbox import Deliveries, Outboxes, open_outboxes
 
 DEFECT = "This is a defect of Mandate: please report it."
 
 
 class Producer(base.Producer):
-    """One `Outbox` in the clothes that Faust expects.
+    """The `Outboxes` in the clothes that Faust expects.
 
     `flush` returns only when everything handed over is delivered (Faust's gives up after 0.1 s without progress), and
     a delivery that fails ends the process (Faust logs it and commits).
     """
 
     app: Any
-    _outbox: Outbox | None = None
+    _outboxes: Outboxes | None = None
 
     @property
-    def outbox(self) -> Outbox:
-        """The sender; Broken before the service has started."""
-        if self._outbox is None:
+    def outboxes(self) -> Outboxes:
+        """The senders; Broken before the service has started."""
+        if self._outboxes is None:
             raise Broken("The producer has not started.", DEFECT)
-        return self._outbox
+        return self._outboxes
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._outbox = Outbox(self.app.settings, asyncio.get_running_loop())
+        self._outboxes = open_outboxes(self.app.settings, asyncio.get_running_loop())
 
     async def on_stop(self) -> None:
         await super().on_stop()
-        if self._outbox is not None:
-            await self._outbox.flush()
-            self._outbox.close()
-            self._outbox = None
+        if self._outboxes is not None:
+            await self._outboxes.flush()
+            self._outboxes.close()
+            self._outboxes = None
 
     async def send(
         self,
@@ -53,11 +53,12 @@ class Producer(base.Producer):
         transactional_id: str | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Hands over one record; what it returns completes when the broker has acknowledged it."""
-        group = self.outbox.open()
+        outbox = self.outboxes.prompt
+        group = outbox.open()
         place = -1 if partition is None else partition
         pairs = list(headers.items()) if isinstance(headers, Mapping) else headers
         timestamp_ms = int(timestamp * 1000) if timestamp else 0
-        self.outbox.send(group, topic, value, key=key, partition=place, timestamp_ms=timestamp_ms, headers=pairs)
+        outbox.send(group, topic, value, key=key, partition=place, timestamp_ms=timestamp_ms, headers=pairs)
         return asyncio.ensure_future(_metadata(group, topic, place, timestamp))
 
     async def send_and_wait(self, *args: Any, **options: Any) -> RecordMetadata:
@@ -66,8 +67,8 @@ class Producer(base.Producer):
 
     async def flush(self) -> None:
         """Returns when every record handed over so far is delivered."""
-        if self._outbox is not None:
-            await self._outbox.flush()
+        if self._outboxes is not None:
+            await self._outboxes.flush()
 
     def send_soon(self, fut: FutureMessage) -> None:
         """Refused: a record that nobody awaits could be lost and its offset committed."""

@@ -178,6 +178,28 @@ def test_a_tail_from_the_end_has_everything_that_is_written_after_it_began(contr
         assert seen == [b"after"]
 
 
+def test_a_tail_whose_client_forgot_its_brokers_takes_another_and_misses_nothing(control: Settings) -> None:
+    topic = f"tail-{time.time_ns()}"
+    admin = AdminClient(control.client_config())
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+    producer = Producer({**control.client_config(), "linger.ms": 0})
+    seen: list[bytes | None] = []
+    tail = Tail(control.client_config(), (topic,), start="end", take=lambda m: seen.append(m.value()), lost=print)
+    tail.begin()
+    try:
+        for word in (b"one", b"two", b"three"):
+            producer.produce(topic, word)
+            producer.flush(10)
+            until(lambda word=word: word in seen)
+            before = tail._consumer
+            for _ in range(6):
+                tail._look('{"brokers": {"known": {"state": "INIT"}, "GroupCoordinator": {"state": "TRY_CONNECT"}}}')
+            until(lambda before=before: tail._consumer is not before)
+    finally:
+        tail.stop()
+    assert seen == [b"one", b"two", b"three"]
+
+
 def test_what_differs_from_the_proposal_is_not_covered(client: MandateClient) -> None:
     verdict = client.propose("lead-1", "permit", channel="voice", parameters={"discount_bp": 500})
     refusal = client.enforce(verdict, parameters={"discount_bp": 900})

@@ -20,7 +20,10 @@ _ENCODE_S = 60e-6
 
 
 class Plan(NamedTuple):
-    """How much is measured. warm_s: seconds of the first rate before each latency run, not counted."""
+    """How much is measured. warm_s: seconds of the first rate before each latency run, not counted.
+
+    compile_s: of the load before the first round.
+    """
 
     leads: int
     rates: tuple[int, ...]
@@ -28,6 +31,7 @@ class Plan(NamedTuple):
     warm_s: float
     opening_rate: int
     backlog: int
+    compile_s: float = 0.0
 
 
 class Spent(NamedTuple):
@@ -111,7 +115,7 @@ class Round:
             sent = self.gun.fire(shots, start)
             before = Spent.now(self._broker, self.processes)
             began = time.monotonic()
-        self._await_journal(journal + events)
+        self.await_journal(journal + events)
         appended = time.monotonic()
         last = self.gun.fire(
             [self.gun.load(lead.ask(wall_us()), 0.0) for lead in self._one_of_each_partition()],
@@ -137,7 +141,8 @@ class Round:
         leads = self.traffic.leads
         return [leads[min(here)] for seen in self.answers.leads_on.values() if (here := seen & leads.keys())]
 
-    def _await_journal(self, end: int) -> None:
+    def await_journal(self, end: int) -> None:
+        """Returns when the journal has had so many entries."""
         until = time.monotonic() + ANSWER_WITHIN_S
         while self.answers.journal_end() < end:
             self.processes.look()
@@ -185,10 +190,14 @@ def opened(system: System, broker: Broker, codec: Codec, plan: Plan, logs: Path,
 
 
 def warm_up(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path) -> None:
-    """Load that nobody counts, so that the broker's Java is compiled before the first system is measured."""
+    """Load that nobody counts, so that the broker's Java is compiled before the first system is measured.
+
+    Its compiler takes up to half a core for the first minute under load (seen by its threads' processor time).
+    """
     with opened(system, broker, codec, plan, logs, 0) as this:
         this.backlog(plan.backlog // 4)
-        this.latency(plan.rates[-1], plan.seconds[-1])
+        this.latency(plan.rates[-1] // 2, plan.compile_s)
+        this.backlog(plan.backlog // 4)
 
 
 def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:

@@ -46,8 +46,8 @@ _EVERY_S = 0.1
 _HELD_S = 1.0
 _LEAD_TIME_S = 1.0
 _ENCODE_S = 100e-6
-PLAN = Plan(leads=500, rates=(), seconds=(), warm_s=2.0, opening_rate=1_500, backlog=0)
-QUICK = PLAN._replace(leads=50)
+PLAN = Plan(leads=500, rates=(), seconds=(), warm_s=2.0, opening_rate=1_500, backlog=0, compile_s=60.0)
+QUICK = PLAN._replace(leads=50, compile_s=0.0)
 
 
 class Enforcer:
@@ -137,14 +137,18 @@ def stop(lead: LeadId, at: TimeUs) -> Event:
     return Event(TOPIC_OF[CrmEvent], lead, said)
 
 
-def measure(kafka: Broker, codec: Codec, logs: Path, *, seconds: float, plan: Plan = PLAN) -> dict[str, Any]:
+def measure(
+    kafka: Broker, codec: Codec, logs: Path, *, seconds: float, rate: int = RATE, plan: Plan = PLAN
+) -> dict[str, Any]:
     """Percentiles of the time to a refusal, and how many grants were held and how many of them refused."""
     enforcer = Enforcer(kafka, codec, round(kafka.settings.revocation_lease_s * 1e6))
     count = int(seconds / _EVERY_S)
     plan = plan._replace(leads=plan.leads + count)
     try:
         with opened(mandate(), kafka, codec, plan, logs, 2) as this:
-            shots, causes, start = _aim(this, count, seconds)
+            if plan.compile_s:
+                this.latency(rate // 2, plan.compile_s)
+            shots, causes, start = _aim(this, count, seconds, rate)
             sent = this.gun.fire(shots, start)
             until = time.monotonic() + SETTLE_S
             while time.monotonic() < until and not enforcer.is_done(count):
@@ -160,7 +164,7 @@ def measure(kafka: Broker, codec: Codec, logs: Path, *, seconds: float, plan: Pl
     samples = [(at - due[lead]) * 1_000 for lead, (at, _) in refused.items()]
     from_entry = [(at + ahead - stamped / 1e6) * 1_000 for at, stamped in refused.values()]
     return {
-        "rate": RATE,
+        "rate": rate,
         "events": len(shots),
         "grants_held": len(enforcer.held),
         "refused": len(refused),
@@ -171,11 +175,11 @@ def measure(kafka: Broker, codec: Codec, logs: Path, *, seconds: float, plan: Pl
     }
 
 
-def _aim(this: Round, count: int, seconds: float) -> tuple[list[Shot], dict[LeadId, float], float]:
+def _aim(this: Round, count: int, seconds: float, rate: int) -> tuple[list[Shot], dict[LeadId, float], float]:
     """Traffic of the rate, and for each probe a request and, a second later, what revokes its grant."""
     names = list(this.traffic.leads)
     probes, others = names[:count], [this.traffic.leads[name] for name in names[count:]]
-    times = list(schedule(RATE, PLAN.warm_s + seconds + _HELD_S, seed=3))
+    times = list(schedule(rate, PLAN.warm_s + seconds + _HELD_S, seed=3))
     wait_s = _LEAD_TIME_S + (len(times) + 2 * count) * _ENCODE_S
     start, wall = time.monotonic() + wait_s, wall_us() + round(wait_s * 1e6)
     due = [(at, others[number % len(others)].next(wall + round(at * 1e6))) for number, at in enumerate(times)]

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -118,14 +118,15 @@ class Running:
         return {name: started.pid for name, started in self._processes.items()}
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Stops all processes where they are (SIGSTOP) and lets them go on at the end."""
-        for started in self._processes.values():
+    def held(self, parts: Collection[str] | None = None) -> Iterator[None]:
+        """Stops processes where they are (SIGSTOP), all or those named, and lets them go on at the end."""
+        held = [started for name, started in self._processes.items() if parts is None or name in parts]
+        for started in held:
             started.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            for started in self._processes.values():
+            for started in held:
                 started.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
@@ -153,9 +154,9 @@ def running(system: System, settings: Settings, logs: Path) -> Iterator[Running]
 
 
 @contextmanager
-def broker(data_dir: Path, say: Callable[[str], None]) -> Iterator[Broker]:
+def broker(data_dir: Path, say: Callable[[str], None], partitions: int = PARTITIONS) -> Iterator[Broker]:
     """A throwaway stack on free ports with topics and schemas for all systems; the settings that name it."""
-    local = load_settings(data_dir=data_dir, kafka_port=0, registry_port=0, partitions=PARTITIONS)
+    local = load_settings(data_dir=data_dir, kafka_port=0, registry_port=0, partitions=partitions)
     say("starting Kafka and the registry")
     started = stack.start(local)
     try:
@@ -163,7 +164,7 @@ def broker(data_dir: Path, say: Callable[[str], None]) -> Iterator[Broker]:
             data_dir=data_dir,
             kafka_bootstrap=started.kafka_bootstrap,
             registry_url=started.registry_url,
-            partitions=PARTITIONS,
+            partitions=partitions,
         )
         keys.ensure_keys(settings)
         kafka_admin.ensure_topics(settings)

@@ -1,14 +1,17 @@
 """What the figures rest on: percentiles, arrivals, traffic. The measurement itself is `make bench`."""
 
+import random
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.settings import load_settings
 from processors.intake import Admitted, Source, admit
 from processors.offline import MemoryRows
-from processors.partition import Partition
+from processors.partition import LEAD_PREFIX, TIMER_PREFIX, Partition
 from schemas.catalogue import TOPIC_OF
 from schemas.records import (
     AgentRequest,
@@ -20,7 +23,8 @@ from schemas.records import (
     RevocationScope,
     Verdict,
 )
-from tests.benchmarks import judging, overload, revocation
+from streams.tables import TABLE
+from tests.benchmarks import bytes_on_disk, judging, overload, revocation, scale, scale_tables
 from tests.benchmarks.figures import middle, percentiles, table
 from tests.benchmarks.load import schedule
 from tests.benchmarks.report import show, summary
@@ -219,3 +223,82 @@ def test_no_revocation_at_all_is_not_held() -> None:
         "not_held": {"BLOCK TOO_LATE": 5},
     }  # fmt: skip
     assert "NOT HELD" in revocation.show(found)
+
+
+def _drained(rate: int, others_s: float = 0.0) -> dict[str, Any]:
+    spent = {"control": 170.4, "broker": 90.0, "others": 0.0}
+    return {"events_per_s": rate, "seconds": 4.0, "cpu_s": {"others": others_s}, "cpu_us_per_event": spent}
+
+
+def _scale(others_s: float = 0.0) -> dict[str, Any]:
+    audit = {"entries": 10, "bytes_per_event": 333, "entries_per_s": 4_000, "cpu_us_per_event": 200}
+    spent = {"control": 170, "broker": 90}
+    runs = [
+        {"workers": n, "partitions": [8 // n] * n, "drains": [_drained(3_000 * n)], "events_per_s": 3_000 * n,
+         "intake_events_per_s": 7_000, "cpu_us_per_event": spent, "rss_mb": 200.0 * n, "audit": audit}
+        for n in (1, 2)
+    ]  # fmt: skip
+    state = {"leads": 10_000, "disk_bytes": 90_000_000, "lead_row_bytes": 80_000_000, "other_row_bytes": 1}
+    sizes = {"execution.journal": 700, "crm.events": 40, "telephony.events": 60, "clock.broker": 1}
+    live = {"rate": 1_000, "cpu_us_per_event": spent, "bytes_per_event": {**sizes, "execution.journal": 710}}
+    kind = [
+        {"leads": leads, "drain": _drained(3_000, others_s), "rss_mb": 100.0 + leads / 50, "bytes_per_event": sizes,
+         "live": live, "state": state}
+        for leads in (1_000, 10_000)
+    ]  # fmt: skip
+    return {"sizes": {"partitions": 8, "leads": 500}, "workers": runs, "calls": kind, "resting": kind}
+
+
+def test_what_scale_found_is_told_in_tables() -> None:
+    shown = scale_tables.show(_scale())
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["2", "4+4", "6000", "170", "90", "400.0"] in rows
+    assert ["10000", "in", "a", "call", "3000", "170", "90", "300.0", "20.0"] in rows
+    assert ["input", "topics", "100", "100"] in rows
+    assert ["execution.journal", "710", "700"] in rows
+    assert ["all", "topics", "811", "801"] in rows
+    assert ["audit", "lake", "333", "333"] in rows
+    assert "10000 leads at rest: a row has 8000 bytes; RocksDB's files, flushed, 9000 a lead." in shown
+    assert "DISTURBED" not in shown
+    assert "DISTURBED" in scale_tables.show(_scale(others_s=1.0))
+
+
+def test_the_partitions_of_a_worker_are_those_it_told_of_last() -> None:
+    assert scale.shared("") == []
+    assert scale.shared("control ready: partitions [0, 1, 2, 3]\nx\ncontrol ready: partitions [2, 3]\n") == [2, 3]
+    assert scale.shared("control ready: partitions [0]\ncontrol ready: partitions []\n") == []
+
+
+def test_of_all_traffics_each_lead_gets_the_same_share() -> None:
+    events = list(scale.evenly([Traffic("few", 10), Traffic("many", 90)], 1_000))
+    assert Counter(event.lead for event in events) == {
+        f"{name}-{number}": 10 for name, leads in (("few", 10), ("many", 90)) for number in range(leads)
+    }
+
+
+def test_bytes_of_topics_are_their_records_and_not_their_indexes(tmp_path: Path) -> None:
+    sizes = {
+        "execution.journal-0/00.log": 10, "execution.journal-0/07.log": 5, "execution.journal-0/00.index": 99,
+        "execution.journal-11/00.log": 1, "call.directory-0/00.log": 3, "loose/00.log": 7,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        path = tmp_path / "stack" / "kafka" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+    topics = bytes_on_disk.Topics(load_settings(data_dir=tmp_path))
+    assert topics.sizes() == {"execution.journal": 16, "call.directory": 3}
+    assert topics.grown({"execution.journal": 6, "call.directory": 3}, 2) == {"execution.journal": 5}
+    assert bytes_on_disk.directory_bytes(tmp_path) == 125
+
+
+def test_state_on_the_disk_is_measured_with_what_was_still_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "machine-0" / "some-cluster" / f"{TABLE}-3.db"
+    path.parent.mkdir(parents=True)
+    database = bytes_on_disk.open_database(path)
+    for number in range(100):
+        database.put(LEAD_PREFIX + b"lead-%d" % number, random.Random(number).randbytes(1_000))
+        database.put(TIMER_PREFIX + b"lead-%d" % number, b"1795000000000000")
+    database.close()
+    found = bytes_on_disk.state(load_settings(data_dir=tmp_path))
+    assert (found.leads, found.lead_row_bytes, found.other_row_bytes) == (100, 100_000, 1_600)
+    assert 100_000 < found.disk_bytes < 130_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_help_shows_an_example_and_the_exit_codes(command: str) -> None:
     assert done.returncode == 0, done.stderr
     assert f"mandate {command}" in done.stdout.split("Examples", 1)[1]
     assert "Exit codes" in done.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    done = _mandate("--version")
+    assert (done.returncode, done.stdout) == (0, f"mandate {project['version']}\n")
 
 
 def test_help_imports_none_of_the_heavy_parts() -> None:

@@ -96,6 +96,39 @@ def test_the_overlap_is_longer_than_any_grant_that_a_verifier_takes() -> None:
     assert OVERLAP_S * SECOND > MAX_GRANT_LIFETIME_US
 
 
+def test_enforcers_that_run_take_a_new_key_and_drop_a_retired_one_with_its_file(settings: Settings) -> None:
+    """Those that were given the file, as `mandate sink crm` is and agents may be: nobody restarts them."""
+    ring, source = keys.signing(settings), keys.signers(settings)
+    running = GrantVerifier(source, feed=None, lease_us=5 * SECOND)
+    started_once = GrantVerifier(keys.jwks(settings), feed=None, lease_us=5 * SECOND)
+
+    def takes(verifier: GrantVerifier, grant: str) -> bool:
+        return bool(
+            verifier.check(
+                grant, action="update_crm", lead_id="lead-1", agent_id="agent-1", now=NOON, crm_fields=FIELDS, use=False
+            )
+        )
+
+    old = control(settings).grant(FIELDS, lead="lead-1")
+    assert takes(running, old)
+    rotation.prepare(ring)
+    rotation.rotate(ring, NOW_S)
+    new = control(settings).grant(FIELDS, lead="lead-1")
+    assert takes(running, new)
+    assert takes(running, old)
+    assert not takes(started_once, new), "keys that were given as such stay what they are"
+    assert len(rotation.retire(ring, NOW_S + OVERLAP_S)) == 1
+    assert takes(running, new)
+    assert not takes(running, old)
+
+
+def test_a_machine_without_the_published_file_verifies_with_the_key_that_signs(settings: Settings) -> None:
+    assert keys.signers(settings) == settings.jwks_path
+    published = keys.jwks(settings)
+    settings.jwks_path.unlink()
+    assert keys.signers(settings) == published
+
+
 def test_a_key_that_others_hold_is_retired_at_once(settings: Settings) -> None:
     ring = keys.signing(settings)
     stolen = control(settings).grant(FIELDS, lead="lead-1")

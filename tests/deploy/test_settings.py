@@ -55,6 +55,8 @@ def test_places_follow_the_data_directory_unless_named() -> None:
     [
         ({"partitions": 0}, "partitions"),
         ({"partitions": "many"}, "'many'"),
+        ({"session_timeout_s": 1}, "session_timeout_s"),
+        ({"standby_replicas": -1}, "standby_replicas"),
         ({"clock": "wall"}, "'system' or 'driven'"),
         ({"kafka_port": 70000}, "kafka_port"),
         ({"kafka_bootstrap": "b:1"}, "registry_url"),

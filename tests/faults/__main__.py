@@ -1,18 +1,20 @@
 """`python -m tests.faults`: faults at random moments on a real broker, under load; then a checker of what is left.
 
-The faults take turns. Each injection is followed by a wait until requests are decided again. Ctrl-C ends the
-injections; what was seen is checked and printed all the same, a second Ctrl-C ends everything.
+Faults that need three brokers first, then those of one, each on a ground of its own, and on a fresh one after every
+five of each. The faults take turns; each injection is followed by a wait until requests are decided again. Ctrl-C ends
+the injections; what was seen is checked and printed all the same, a second Ctrl-C ends everything.
 """
 
 import argparse
 import json
 import os
-import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,55 +24,143 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from deploy.commands.state_verify import DIFFERENT
 from tests.faults import table
+from tests.faults.cluster import cluster
+from tests.faults.ground import ground
 from tests.faults.injections import FAULTS, Fault
-from tests.faults.stage import Stage, stage
+from tests.faults.run import Plan, Run, Tally
+from tests.faults.stage import FEED, SLOW, Stage, stage
 from tests.stacks import end_leftovers
 
 RATE = 50.0
-SETTLE_WITHIN_S = 150.0
+FOUND = Path(__file__).parents[2] / "var" / "faults"
+PER_GROUND = 5
+"""Injections of each fault, then a fresh ground: what folds the journal again takes longer the longer that is."""
+_AFTERWARDS_S = 45.0
+_AFTERWARDS_SHARE = 0.12
+"""What settling and checking take: some time, and a part of the time for which there was load."""
+_START_S = 30.0
+"""What brokers, registry and processes take to start."""
 
 
 @dataclass
-class Tally:
-    """What is counted while injecting. rescued: the state had to be removed by hand. trouble: what did not settle."""
+class Outcome:
+    """What came of one ground or of all. found: of the checker; empty when it did not come to its end."""
 
-    injections: Counter[str] = field(default_factory=Counter)
-    rescued: Counter[str] = field(default_factory=Counter)
+    rows: list[table.Row] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
     trouble: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def add(self, other: "Outcome") -> None:
+        self.rows += other.rows
+        self.counts += other.counts
+        self.findings += other.findings
+        self.ended += other.ended
+        self.trouble += other.trouble
+        self.interrupted |= other.interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: nothing lost, nothing doubled, nothing wrong."""
+    began = time.monotonic()
     asked = _arguments(arguments)
     faults = chosen(asked.only)
     end_leftovers()
+    outcome = Outcome()
+    for brokers in (3, 1):
+        these = [fault for fault in faults if fault.brokers == brokers]
+        later = [fault for fault in faults if fault.brokers < brokers]
+        turns = per_ground(asked.injections, must=asked.must) if these else []
+        for number, least in enumerate(turns, 1):
+            if outcome.interrupted:
+                outcome.rows += [_row(None, fault, Tally(), {}) for fault in these]
+                continue
+            left = asked.minutes * 60 - (time.monotonic() - began)
+            seconds = share(left, these, later) / (len(turns) - number + 1)
+            keep = asked.keep / f"{brokers}-{number}" if asked.keep else None
+            plan = Plan(least, seconds, asked.must)
+            try:
+                outcome.add(_on_ground(brokers, these, asked, plan, asked.seed + number - 1, keep))
+            except Exception as error:  # what other grounds showed is not to be lost by it
+                _say("".join(traceback.format_exception(error)))
+                outcome.trouble.append(f"a ground with {brokers} broker(s) could not be finished: {error!r}")
+    return _conclude(outcome, asked, time.monotonic() - began)
+
+
+def per_ground(injections: int, *, must: bool) -> list[int]:
+    """The injections of each fault on each ground; one ground when the time alone says how many there are."""
+    if not must:
+        return [injections]
+    return [min(PER_GROUND, injections - done) for done in range(0, injections, PER_GROUND)]
+
+
+def share(left_s: float, these: Sequence[Fault], later: Sequence[Fault]) -> float:
+    """Seconds for injections on this ground, of all that are left: starts, checks and later grounds have theirs.
+
+    A fault of three brokers counts twice: they are slow to come back.
+    """
+    grounds = 2 if later else 1
+    left_s = left_s * (1 - _AFTERWARDS_SHARE) - grounds * (_START_S + _AFTERWARDS_S)
+    mine, others = (sum(2 if fault.brokers > 1 else 1 for fault in faults) for faults in (these, later))
+    return max(0.0, left_s * mine / (mine + others))
+
+
+def _on_ground(
+    brokers: int, faults: Sequence[Fault], asked: argparse.Namespace, plan: Plan, seed: int, keep: Path | None
+) -> Outcome:
+    """Injections on a ground with so many brokers, quiet, the checker's findings."""
     tally = Tally()
+    _say(f"{brokers} broker(s), seed {seed}, {asked.rate:.0f} records/s, {len(faults)} faults")
     with tempfile.TemporaryDirectory(prefix="mandate-faults-") as name:
         directory = Path(name)
-        with stage(directory, asked.seed, asked.rate) as on:
+        (directory / "stack").mkdir()
+        under = ground(directory / "stack", (FEED, SLOW)) if brokers == 1 else cluster(directory / "stack")
+        with stage(directory, under, seed, asked.rate) as on:
             try:
-                found = _run(on, directory, faults, asked, tally)
+                found = _run(on, directory, faults, plan, seed, tally, verifying=asked.verify)
             finally:
-                _keep(directory, asked.keep)
-            rows = [_row(on, fault, tally, found) for fault in faults]
-            ended = {name: count for name, count in on.cast.ended().items() if count}
-    return _conclude(rows, found, tally, asked, ended)
+                _keep(directory, keep)
+            if any(found.get("found", {}).values()):
+                _keep_all(directory)
+            return Outcome(
+                rows=[_row(on, fault, tally, found) for fault in faults],
+                counts=Counter(found["counts"] if found else {}),
+                findings=Counter(kind for list_ in found.get("found", {}).values() for kind, _, _ in list_),
+                ended=Counter(on.cast.ended()),
+                trouble=tally.trouble + on.trouble,
+                interrupted=on.interrupted,
+            )
 
 
 def _run(
-    on: Stage, directory: Path, faults: Sequence[Fault], asked: argparse.Namespace, tally: Tally
+    on: Stage, directory: Path, faults: Sequence[Fault], plan: Plan, seed: int, tally: Tally, *, verifying: bool
 ) -> dict[str, Any]:
-    """Injections, quiet, the checker's findings."""
-    _say(f"seed {asked.seed}, {asked.rate:.0f} records/s, {len(faults)} faults, {asked.minutes:g} minutes")
+    def look(fault: Fault) -> None:
+        if verifying and not on.over.is_set() and (told := _rows_that_differ(on)):
+            tally.trouble.append(f"rows differ since {fault.name}\n{told}")
+            on.over.set()
+
     with _listening(on):
         on.begin()
-        _inject_all(on, faults, asked, tally)
+        Run(on, faults, plan, seed, tally, _say, look).inject_all()
     _say("injections are over; waiting until everything is dealt with")
     on.load.label = "calm"
     on.heal()
     tally.trouble += on.quieten()
+    tally.trouble += [f"{name} never came about" for name in tally.vain if not tally.injections[name]]
     return _check(on, directory, tally)
+
+
+def _rows_that_differ(on: Stage) -> str:
+    """What `mandate state verify --all` finds now; nothing when the rows are right, or the cluster can't be asked."""
+    command = [sys.executable, "-m", "deploy.cli", "state", "verify", "--all"]
+    env = {**os.environ, **on.settings.to_env(), "MANDATE_CONFIG": ""}
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+    return done.stdout if done.returncode == DIFFERENT else ""
 
 
 def chosen(only: str | None) -> list[Fault]:
@@ -84,16 +174,23 @@ def chosen(only: str | None) -> list[Fault]:
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="time for injections in all; default 10")
-    parser.add_argument("--injections", type=int, help="of each fault at least; default 20 from an hour on, else 1")
+    parser.add_argument("--minutes", type=float, default=10, help="time in all, start and checks with it; default 10")
+    parser.add_argument(
+        "--injections",
+        type=int,
+        help="of each fault, whatever the time; default 20 from an hour on, else as time allows",
+    )
     parser.add_argument("--only", help="names of faults, separated by commas: " + ", ".join(f.name for f in FAULTS))
     parser.add_argument("--seed", type=int, default=0, help="of load, moments and choices; default 0")
     parser.add_argument("--rate", type=float, default=RATE, help=f"records a second; default {RATE:.0f}")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument(
+        "--verify", action="store_true", help="fold every lead again after each injection; end where a row differs"
+    )
     parser.add_argument("--keep", type=Path, help="a directory for the processes' output and the findings")
     asked = parser.parse_args(given)
-    if asked.injections is None:
-        asked.injections = 20 if asked.minutes >= 60 else 1
+    asked.must = asked.injections is not None or asked.minutes >= 60
+    asked.injections = asked.injections or (20 if asked.minutes >= 60 else 1)
     return asked
 
 
@@ -102,8 +199,9 @@ def _listening(on: Stage) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the injections; the second one everything."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if on.over.is_set():
+        if on.interrupted:
             raise KeyboardInterrupt
+        on.interrupted = True
         _say("ending; Ctrl-C once more ends it at once")
         on.over.set()
 
@@ -113,40 +211,6 @@ def _listening(on: Stage) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _inject_all(on: Stage, faults: Sequence[Fault], asked: argparse.Namespace, tally: Tally) -> None:
-    """Rounds through all faults in an order of their own, until the time is over and each had its number."""
-    began = time.monotonic()
-    end = began + asked.minutes * 60
-    order = random.Random(asked.seed)
-    while not on.over.is_set():
-        turn = order.sample(list(faults), len(faults))
-        for fault in turn:
-            is_enough = tally.injections[fault.name] >= asked.injections
-            if on.over.is_set() or (is_enough and time.monotonic() >= end):
-                continue
-            _inject(on, fault, tally)
-            left = max(0.0, end - time.monotonic())
-            _say(f"{sum(tally.injections.values()):>4} injections, {left / 60:.1f} minutes left: {fault.name}")
-        if time.monotonic() >= end and all(tally.injections[f.name] >= asked.injections for f in faults):
-            return
-
-
-def _inject(on: Stage, fault: Fault, tally: Tally) -> None:
-    """One injection at a random moment, and the wait until it is got over."""
-    on.load.label = fault.name
-    on.wait(0.2, 1.5)
-    fault.inject(on)
-    tally.injections[fault.name] += 1
-    if on.recovered(SETTLE_WITHIN_S) or on.over.is_set():
-        return
-    _say(f"not got over within {SETTLE_WITHIN_S:.0f} s; removing the worker's state, as an operator would")
-    tally.rescued[fault.name] += 1
-    on.remove_state()
-    if not on.recovered(SETTLE_WITHIN_S) and not on.over.is_set():
-        tally.trouble.append(f"{fault.name}: nothing is decided any more; injections ended there")
-        on.over.set()
 
 
 def _check(on: Stage, directory: Path, tally: Tally) -> dict[str, Any]:
@@ -165,12 +229,12 @@ def _check(on: Stage, directory: Path, tally: Tally) -> dict[str, Any]:
     return found
 
 
-def _row(on: Stage, fault: Fault, tally: Tally, found: dict[str, Any]) -> table.Row:
-    stalls = on.stalls(fault.name)
-    requests = {r for r in on.load.acknowledged if r.startswith(f"{fault.name}/")}
-    counted = {kind: _distinct(found, fault, kind) if found else None for kind in ("lost", "doubled", "wrong")}
+def _row(on: Stage | None, fault: Fault, tally: Tally, found: dict[str, Any]) -> table.Row:
+    requests = _requests(on, fault, tally) if on else set()
+    stalls = on.stalls(requests) if on and not fault.beside else []
+    counted = {kind: _distinct(found, requests, kind) if found else None for kind in ("lost", "doubled", "wrong")}
     return table.Row(
-        title=fault.title,
+        title=f"{fault.name}: {fault.title}",
         injections=tally.injections[fault.name],
         requests=len(requests),
         worst_stall_s=max(stalls, default=None),
@@ -179,32 +243,59 @@ def _row(on: Stage, fault: Fault, tally: Tally, found: dict[str, Any]) -> table.
     )
 
 
-def _distinct(found: dict[str, Any], fault: Fault, kind: str) -> int:
-    """Requests of a fault that something of this kind was found about."""
+def _requests(on: Stage, fault: Fault, tally: Tally) -> set[str]:
+    """Those sent while it was being injected; of one that goes on beside others, those acknowledged meanwhile."""
+    known = on.load.acknowledged
+    if not fault.beside:
+        return {request for request in known if request.startswith(f"{fault.name}/")}
+    spans = tally.spans.get(fault.name, [])
+    return {request for request, at in known.items() if any(began <= at <= ended for began, ended in spans)}
+
+
+def _distinct(found: dict[str, Any], requests: set[str], kind: str) -> int:
+    """Those of the requests that something of this kind was found about."""
     findings = (finding for list_ in found["found"].values() for finding in list_)
-    return len({request for k, request, _ in findings if k == kind and request.startswith(f"{fault.name}/")})
+    return len({request for k, request, _ in findings if k == kind and request in requests})
 
 
-def _conclude(
-    rows: list[table.Row], found: dict[str, Any], tally: Tally, asked: argparse.Namespace, ended: dict[str, int]
-) -> int:
+def _conclude(outcome: Outcome, asked: argparse.Namespace, took_s: float) -> int:
+    rows = table.total(outcome.rows)
     print("\n" + table.plain(rows))
-    for line in tally.trouble:
+    for line in outcome.trouble:
         print(f"TROUBLE: {line}")
+    ended = {name: count for name, count in outcome.ended.items() if count}
     if ended:
         print("ended by themselves and were started again: " + ", ".join(f"{n} {c}×" for n, c in ended.items()))
-    counts: Counter[str] = Counter(kind for list_ in found.get("found", {}).values() for kind, _, _ in list_)
-    print("all findings: " + (", ".join(f"{kind} {n}" for kind, n in counts.items()) or "none"))
-    if asked.write and found:
+    not_injected = [row.title.partition(":")[0] for row in rows if not row.injections]
+    if not_injected:
+        print(f"no time for: {', '.join(not_injected)}")
+    findings = ", ".join(f"{kind} {count}" for kind, count in outcome.findings.items()) or "none"
+    if asked.write and outcome.counts:
         facts = {
-            "command": f"`python -m tests.faults --minutes {asked.minutes:g} --seed {asked.seed}`",
-            "when": f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with the broker",
+            "command": f"`python -m tests.faults --minutes {asked.minutes:g} --seed {asked.seed}`"
+            + (", ended by Ctrl-C" if outcome.interrupted else ""),
+            "when": f"{datetime.now(UTC):%Y-%m-%d}, {took_s / 60:.0f} minutes in all",
+            "machine": f"{os.cpu_count()} cores shared with brokers, registry and load",
             "load": f"{asked.rate:g} records a second",
-            "checked": ", ".join(f"{value} {name}" for name, value in found["counts"].items()),
-            "findings of the checker in all": str(sum(counts.values())),
+            "checked": ", ".join(f"{value:,} {name}" for name, value in outcome.counts.items()),
+            "findings of the checker in all": findings,
         }
         table.write(table.markdown(rows, facts))
-    return 0 if found and not counts and not tally.trouble else 1
+    is_good = bool(outcome.counts) and not outcome.findings and not outcome.trouble
+    injected = sum(row.injections for row in rows)
+    kinds = len(rows) - len(not_injected)
+    print(
+        f"{'passed' if is_good else 'FAILED'}: {injected} injections of {kinds} faults, "
+        f"{outcome.counts['requests']} requests, findings: {findings}; {took_s:.0f} s"
+    )
+    return 0 if is_good else 1
+
+
+def _keep_all(directory: Path) -> None:
+    """What a finding can be explained by: the brokers' logs, states, stores and notes."""
+    place = FOUND / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+    shutil.copytree(directory, place, ignore_dangling_symlinks=True)
+    _say(f"everything that this ground left is in {place}")
 
 
 def _keep(directory: Path, keep: Path | None) -> None:

@@ -133,4 +133,5 @@ class Cast:
         while not self._over.wait(_LOOK_EVERY_S):
             with self._lock:
                 for member in self._members.values():
-                    member.restart_if_ended()
+                    with suppress(OSError):  # the next look tries again
+                        member.restart_if_ended()

@@ -13,6 +13,8 @@ from tests.faults.history import DECISIONS, Answer, Effect, History
 
 BOUND_S = 5.0
 """The lease: so long after a revocation could be read an effect may still happen, and no longer."""
+JUMP_S = 900.0
+"""Far less than a clock is put wrong by, and longer than nobody appends anything, not even ticks."""
 _TIMER = b"t/"
 
 Kind = Literal["lost", "doubled", "wrong"]
@@ -148,6 +150,16 @@ def the_journal_has_no_gap(history: History) -> Findings:
                 yield Finding("lost", "", f"journal partition {number}: {after} follows {before}")
 
 
+def no_wrong_clock_reached_the_journal(history: History) -> Findings:
+    """Entries bear the time of whoever appended them; no outage of a run lasts as long as JUMP_S."""
+    for number, times in history.stamped.items():
+        for before, after in pairwise(times):
+            apart = abs(after - before) / 1_000_000
+            if apart > JUMP_S:
+                text = f"journal partition {number}: an entry is stamped {apart:.0f} s apart from the one before"
+                yield Finding("wrong", "", text)
+
+
 def every_crm_write_is_answered_once(history: History) -> Findings:
     requests = {answer.decision_id: answer.request_id for answer in history.answers}
     counted: tuple[tuple[str, Counter[str]], ...] = (("stored", history.stored), ("answered", history.results))
@@ -190,6 +202,7 @@ CHECKS: tuple[Callable[[History], Findings], ...] = (
     state_equals_the_fold_of_the_journal,
     every_entry_was_applied,
     the_journal_has_no_gap,
+    no_wrong_clock_reached_the_journal,
     every_crm_write_is_answered_once,
     every_poison_record_is_one_dead_letter,
     the_audit_has_no_gap,

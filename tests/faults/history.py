@@ -106,10 +106,10 @@ class History:
     written: per output topic, id and body, how often it lies there. folded: what the model gives up to the entry that
     the changelog says was the last one applied; folded_later: what it gives after that. unapplied: entries after that
     which are no ticks. rows, model_rows: last value of each key of the changelog, and the model's rows at that entry,
-    by partition. journal: offsets by partition. journalled: request ids in the journal. updates: decision of each CRM
-    write that was asked for. results, stored: how often each was answered, by different ids, and stands in the store.
-    letters: ids of dead letters by the place of their original.
-    now: the journal's latest time.
+    by partition. journal: offsets by partition; stamped: the times of its entries, in the same order. journalled:
+    request ids in the journal. updates: decision of each CRM write that was asked for. results, stored: how often each
+    was answered, by different ids, and stands in the store. letters: ids of dead letters by the place of their
+    original. now: the journal's latest time.
     """
 
     notes: Notes = field(default_factory=Notes)
@@ -119,6 +119,7 @@ class History:
     folded_later: dict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     unapplied: list[Place] = field(default_factory=list)
     journal: dict[int, list[int]] = field(default_factory=dict)
+    stamped: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     journalled: set[str] = field(default_factory=set)
     rows: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     model_rows: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
@@ -230,6 +231,7 @@ def _take_entry(history: History, model: Model, message: Message) -> None:
         model.take(None, offset)
         return
     history.now = max(history.now, entry.at)
+    history.stamped[message.partition() or 0].append(entry.at)
     if isinstance(entry.body, AgentRequest):
         history.journalled.add(entry.body.request_id)
     model.take(entry, offset)

@@ -1,18 +1,21 @@
 """One run: a stack, the processes on it, load, and who looks on. Faults are injected into it; then it is quietened."""
 
+import copy
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.commands import policy_activate
@@ -20,18 +23,27 @@ from deploy.settings import PACKAGED_POLICY, Settings
 from schemas.catalogue import EVENT_INPUTS, TOPICS
 from streams.registry import connect
 from tests.faults.cast import Cast
-from tests.faults.ground import Ground, ground
+from tests.faults.ground import Ground, eventually
 from tests.faults.history import JOURNAL, Effect, Notes, write_notes
 from tests.faults.load import LiveLoad
 from tests.faults.onlooker import Onlooker
 
 FEED, SLOW = "feed", "slow"
 READY = "control ready: partitions"
+RIGGED = "tests.faults.rigged"
 DISK_MB = 192
+_CATCH_UP_S = 60.0
+
+
+class NotInjectedError(Exception):
+    """A fault could not be brought about this time; nothing is said by it."""
 
 
 class Stage:
-    """What faults act on. over: set when the run is to end early. chance: all moments and choices come from it."""
+    """What faults act on. over: set when the run is to end early. chance: all moments and choices come from it.
+
+    interrupted: by Ctrl-C. trouble: what went otherwise than a fault says it must.
+    """
 
     def __init__(self, under: Ground, directory: Path, seed: int, rate: float) -> None:
         self.ground = under
@@ -39,7 +51,9 @@ class Stage:
         self.directory = directory
         self.chance = random.Random(seed)
         self.over = threading.Event()
+        self.interrupted = False
         self.notes = Notes()
+        self.trouble: list[str] = []
         self.state = directory / "state" / "worker"
         self.state.mkdir(parents=True, exist_ok=True)
         self.is_own_disk = _mount(self.state)
@@ -52,10 +66,10 @@ class Stage:
         """Starts everything; returns when requests are decided."""
         assert policy_activate.run(self.settings, bundle=PACKAGED_POLICY) == 0
         self.enter_worker()
-        self.cast.enter("intake", self.settings, "deploy.cli", "intake")
+        self.cast.enter("intake", self.settings, RIGGED, str(self._order("intake")), "intake")
         self.cast.enter("crm", self.settings, "deploy.cli", "sink", "crm")
         self.cast.enter("audit", self.settings, "deploy.cli", "sink", "audit", "--interval", "2")
-        feed = f"127.0.0.1:{self.ground.proxies[FEED].port}"
+        feed = str(self.ground.behind(FEED).kafka_bootstrap)
         self.cast.enter("enforcer", self.settings, "tests.faults.enforcer", str(self.effects), feed)
         self.onlooker.start()
         self.load.start()
@@ -65,8 +79,34 @@ class Stage:
     def enter_worker(self, name: str = "worker", settings: Settings | None = None) -> None:
         """Starts a worker; each name has a directory of its own."""
         state = self.state if name == "worker" else self.state.parent / name
-        base = settings or self.settings
-        self.cast.enter(name, base.model_copy(update={"state_dir": state}), "deploy.cli", "worker")
+        mine = (settings or self.settings).model_copy(update={"state_dir": state})
+        self.cast.enter(name, mine, RIGGED, str(self._order(name)), "worker")
+
+    def order(self, name: str, *, tell: bool = True, **what: Any) -> None:
+        """Has a worker or intake fail from within (`rigged.Order`): at its start, or at once when it is told."""
+        file = self._order(name)
+        draft = file.with_suffix(".draft")
+        draft.write_text(json.dumps(what))
+        draft.replace(file)
+        if tell:
+            self.cast[name].send(signal.SIGUSR1)
+
+    def take_back(self, name: str) -> None:
+        """Removes an order that is still there."""
+        self._order(name).unlink(missing_ok=True)
+
+    def is_taken(self, name: str) -> bool:
+        """Whether the order was read; one for a clock stays."""
+        return not self._order(name).exists()
+
+    def _order(self, name: str) -> Path:
+        return self.directory / f"{name}.order"
+
+    def apart(self) -> "Stage":
+        """The same, with moments and choices of its own: for a fault that goes on beside the others."""
+        other = copy.copy(self)
+        other.chance = random.Random(self.chance.random())
+        return other
 
     def databases(self) -> list[Path]:
         """Directories of the worker's RocksDB databases and what belongs to them."""
@@ -99,36 +139,43 @@ class Stage:
             acknowledged = self.load.acknowledged
             fresh = [r for r in list(self.onlooker.seen.decided)[-200:] if acknowledged.get(r, 0) > since]
             if fresh:
-                return True
+                return self._has_caught_up()
             if self.over.wait(0.05):
                 return False
         return False
 
-    def stalls(self, label: str) -> list[float]:
-        """How long each request of a label waited for its decision, in seconds; without those that wait still."""
-        decided = self.onlooker.seen.decided
-        found = [(r, at) for r, at in list(self.load.acknowledged.items()) if r.startswith(f"{label}/")]
-        return [decided[request] - at for request, at in found if request in decided]
+    def _has_caught_up(self) -> bool:
+        """Waits, for a minute at most, until older requests are decided too: else their stall holds the next fault."""
+        until = time.monotonic() + _CATCH_UP_S
+        while time.monotonic() < until and not self.over.wait(0.1):
+            # A copy in one step: the load goes on, and a list of pairs can be interrupted by it.
+            decided, acknowledged, due = self.onlooker.seen.decided, self.load.acknowledged.copy(), time.time() - 1
+            if all(request in decided for request, at in acknowledged.items() if at < due):
+                break
+        return True
+
+    def stalls(self, requests: set[str]) -> list[float]:
+        """How long each of some requests waited for its decision, in seconds; without those that wait still."""
+        decided, acknowledged = self.onlooker.seen.decided, self.load.acknowledged
+        return [decided[request] - acknowledged[request] for request in requests if request in decided]
 
     def heal(self) -> None:
         """Takes back whatever a fault that was interrupted may have left."""
-        for proxy in self.ground.proxies.values():
-            proxy.mend()
         (self.state / "filler").unlink(missing_ok=True)
-        for service in (self.ground.broker, self.ground.registry):
-            service.start()
-            service.resume()
+        for name in ("worker", "intake"):
+            self.take_back(name)
+        self.ground.heal()
 
     def quieten(self, within_s: float = 120.0) -> list[str]:
         """Ends the load, lets everything settle, ends the processes; answers what did not settle."""
         trouble = []
         self.over.clear()
         self.load.stop()
-        if not _eventually(self._all_admitted, within_s):
+        if not eventually(self._all_admitted, within_s):
             trouble.append("intake did not come to the end of its inputs")
         self.cast.leave("intake")
         ends = self._journal_ends()
-        if not _eventually(lambda: self._all_judged(ends), within_s):
+        if not eventually(lambda: self._all_judged(ends), within_s):
             trouble.append("control did not come to the end of the journal")
         if not self._taken_over_from_nothing():
             trouble.append("no worker took over at the end")
@@ -193,16 +240,18 @@ class Stage:
         admin = AdminClient({**self.settings.client_config(), "log_level": 0})
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in wanted])
         (future,) = admin.list_consumer_group_offsets([asked]).values()
-        committed = {(p.topic, p.partition): p.offset for p in future.result().topic_partitions}
+        try:
+            committed = {(p.topic, p.partition): p.offset for p in future.result().topic_partitions}
+        except KafkaException:  # its coordinator has just started
+            return False
         return all(committed.get(place, -1) >= end or end == 0 for place, end in wanted.items())
 
 
 @contextmanager
-def stage(directory: Path, seed: int, rate: float) -> Iterator[Stage]:
-    """A stack with everything made and nothing started; all of it is gone afterwards."""
+def stage(directory: Path, under: AbstractContextManager[Ground], seed: int, rate: float) -> Iterator[Stage]:
+    """Everything made and nothing started; all of it is gone afterwards."""
     with ExitStack() as ending:
-        under = ending.enter_context(ground(directory / "stack", (FEED, SLOW)))
-        made = Stage(under, directory, seed, rate)
+        made = Stage(ending.enter_context(under), directory, seed, rate)
         ending.callback(made.close)
         yield made
 
@@ -218,12 +267,3 @@ def _mount(directory: Path) -> bool:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "MANDATE_CONFIG": "", "PYTHONPATH": str(Path(__file__).parents[2])}
-
-
-def _eventually(look: Callable[[], bool], within_s: float) -> bool:
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        if look():
-            return True
-        time.sleep(0.3)
-    return False

@@ -26,6 +26,34 @@ class Row(NamedTuple):
     rescued: int = 0
 
 
+def total(rows: Sequence[Row]) -> list[Row]:
+    """One row a fault, of those that several grounds gave, in the order in which they came first."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        found[row.title] = _sum(found[row.title], row) if row.title in found else row
+    return list(found.values())
+
+
+def _sum(one: Row, other: Row) -> Row:
+    if not one.injections or not other.injections:
+        return one if one.injections else other
+    stalls = [stall for stall in (one.worst_stall_s, other.worst_stall_s) if stall is not None]
+    return Row(
+        title=one.title,
+        injections=one.injections + other.injections,
+        requests=one.requests + other.requests,
+        worst_stall_s=max(stalls, default=None),
+        lost=_both(one.lost, other.lost),
+        doubled=_both(one.doubled, other.doubled),
+        wrong=_both(one.wrong, other.wrong),
+        rescued=one.rescued + other.rescued,
+    )
+
+
+def _both(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
 def cells(row: Row) -> tuple[str, ...]:
     """A row as it is shown."""
     stall = "–" if row.worst_stall_s is None else f"{row.worst_stall_s:.1f} s"

@@ -57,6 +57,7 @@ def whole() -> History:
     history.folded_later[UPDATES]["u2"] = b"u2"
     history.updates, history.results, history.stored = {"u1": "d1"}, Counter({"u1": 1}), Counter({"u1": 1})
     history.journal = {0: [5, 6, 7], 1: []}
+    history.stamped = {0: [10_000_000, 9_000_000, 130_000_000], 1: []}
     history.journalled = set(history.notes.requests)
     history.rows = {0: {b"l/lead": b"row", b"t/lead": b"10"}}
     history.model_rows = {0: {b"l/lead": b"row", b"t/lead": b"20"}}
@@ -127,6 +128,8 @@ BROKEN: list[tuple[str, str, Callable[[History], None]]] = [
     (STATE, "lost", sets("model_rows", 1, to={b"l/other": b"row"})),
     ("every entry was applied", "lost", lambda history: history.unapplied.append(Place("journal", 0, 8))),
     ("the journal has no gap", "lost", sets("journal", 0, to=[5, 7])),
+    ("no wrong clock reached the journal", "wrong", sets("stamped", 0, to=[10_000_000, 3_510_000_000, 3_511_000_000])),
+    ("no wrong clock reached the journal", "wrong", sets("stamped", 1, to=[3_510_000_000, 10_000_000])),
     (WRITES, "lost", lambda history: history.results.clear()),
     (WRITES, "lost", lambda history: history.stored.clear()),
     (WRITES, "doubled", sets("stored", "u1", to=2)),

@@ -29,7 +29,7 @@ from streams.registry import connect
 from tests.faults.load import Load
 from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, eventually
 
-pytestmark = [pytest.mark.broker, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.broker, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 KILLS = 21
 SEED = int(os.environ.get("FAULT_SEED", "3"))
 PREFIX = 5

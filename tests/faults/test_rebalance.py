@@ -1,10 +1,12 @@
 """Workers that come, go and come back under load, on a real broker: who judges, how long nobody does, what comes out.
 
 One course of events with two partitions: a worker alone, a second joins, the second restarts in its place, a third
-joins that nothing is left for, one is told to end. Figures are printed; bounds are for a busy machine.
+joins that nothing is left for, one is told to end, one is killed for good. Figures are printed; bounds are for a busy
+machine.
 """
 
 import os
+import re
 import threading
 import time
 import urllib.request
@@ -23,6 +25,7 @@ from deploy.settings import PACKAGED_POLICY, Settings
 from processors.policy import load_bundle
 from schemas.codec import Codec, decode
 from schemas.records import AgentId, AgentRequest, Channel, CrmEvent, CrmEventType, Decision, LeadId, Record, RequestId
+from streams.changelog import CHANGELOG
 from streams.kafka import make_consumer, make_producer
 from streams.registry import connect
 from tests.faults.test_kill_control import DECISIONS, PREFIX, Aftermath
@@ -36,6 +39,8 @@ RATE = int(os.environ.get("REBALANCE_RATE", "100"))
 LEADS = 60
 SESSION_S = 10.0
 """The workers' session timeout (`streams.app`)."""
+SHORT_SESSION_S = 4.0
+"""Of the worker that is killed for good."""
 STALL_BOUND_S = 15.0
 PATIENCE_S = 90.0
 
@@ -119,6 +124,9 @@ class Course:
     idle_is_ready: bool = False
     exit_codes: list[int] = field(default_factory=list)
     handed_over_after_s: float = 0.0
+    taken_over: set[int] = field(default_factory=set)
+    rows_of_takeover: int = 0
+    rows_on_changelog: int = 0
 
     @contextmanager
     def watch(self, what: str) -> Iterator[None]:
@@ -136,9 +144,9 @@ class Course:
 class Worker(WorkerProcess):
     """One with a state directory, and so a static id, of its own."""
 
-    def __init__(self, settings: Settings, directory: Path, name: str) -> None:
+    def __init__(self, settings: Settings, directory: Path, name: str, session_s: float = SESSION_S) -> None:
         (self.port,) = pick_free(1)
-        own = {"state_dir": directory / name / "state", "metrics_port": self.port}
+        own = {"state_dir": directory / name / "state", "metrics_port": self.port, "session_timeout_s": session_s}
         super().__init__(settings.model_copy(update=own), directory / name)
 
     @property
@@ -154,8 +162,18 @@ class Worker(WorkerProcess):
 
     def is_ready(self) -> bool:
         """As the readiness probe asks."""
+        return self.metric("mandate_recovery_done") == 1
+
+    def metric(self, name: str) -> float | None:
+        """The sum of a metric over its labels; None when it has no value."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-            return b"\nmandate_recovery_done 1.0" in answer.read()
+            found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)", answer.read().decode(), re.MULTILINE)
+        return sum(map(float, found)) if found else None
+
+    def has_copies(self) -> bool:
+        """Whether it follows partitions of others and lacks little."""
+        lag = self.metric("mandate_standby_lag_records")
+        return lag is not None and lag < 50
 
     def end(self, number: Signals) -> int:
         self.process.send_signal(number)
@@ -202,8 +220,8 @@ def _prepare(settings: Settings, journal: Journal) -> None:
 
 
 def _run(found: Course, directory: Path, workers: list[Worker]) -> None:
-    def start(name: str) -> Worker:
-        workers.append(Worker(found.settings, directory, name))
+    def start(name: str, session_s: float = SESSION_S) -> Worker:
+        workers.append(Worker(found.settings, directory, name, session_s))
         return workers[-1]
 
     one = start("one")
@@ -225,7 +243,7 @@ def _run(found: Course, directory: Path, workers: list[Worker]) -> None:
         found.restart_rebalances = len(one.announced) - before
         found.restart_kept = two.partitions == owned
     with found.watch("a third joins that nothing is left for"):
-        three = start("three")
+        three = start("three", SHORT_SESSION_S)
         eventually(lambda: three.partitions is not None and shared_by(one, two, three)(), PATIENCE_S)
         (idle,) = [worker for worker in (one, two, three) if not worker.partitions]
         found.idle_is_ready = eventually(idle.is_ready, 10)
@@ -237,12 +255,27 @@ def _run(found: Course, directory: Path, workers: list[Worker]) -> None:
         eventually(shared_by(*others), PATIENCE_S)
         found.handed_over_after_s = time.monotonic() - told
         found.exit_codes.append(code)
+    with found.watch("one is killed for good"):
+        (survivor,) = [worker for worker in others if worker is not three]
+        _kill_for_good(found, three, survivor)
     print(
         f"restart: away {found.restart_away_s:.1f} s; handed over after {found.handed_over_after_s:.1f} s", flush=True
     )
     found.asking.stop()
     eventually(lambda: found.hearing.decided.keys() >= found.asking.appended.keys(), PATIENCE_S)
-    found.exit_codes += [worker.end(SIGTERM) for worker in others]
+    found.exit_codes.append(survivor.end(SIGTERM))
+
+
+def _kill_for_good(found: Course, victim: Worker, survivor: Worker) -> None:
+    """What the one that is left reads of the changelog, and how much there is of it."""
+    found.taken_over = set(victim.partitions or ())
+    eventually(survivor.has_copies, PATIENCE_S)
+    rows = survivor.metric("mandate_recovery_rows_total") or 0
+    victim.kill()
+    eventually(shared_by(survivor), PATIENCE_S)
+    found.rows_of_takeover = round((survivor.metric("mandate_recovery_rows_total") or 0) - rows)
+    journal = Journal(found.settings, connect(found.settings))
+    found.rows_on_changelog = sum(journal.end(CHANGELOG, number) for number in found.taken_over)
 
 
 def test_a_worker_that_is_back_within_its_session_gets_its_partitions_back_and_nobody_else_stops(
@@ -259,13 +292,20 @@ def test_a_worker_that_owns_no_partition_is_ready_all_the_same(course: Course) -
 
 
 def test_the_longest_stall_of_each_change_is_bounded(course: Course) -> None:
-    assert len(course.stalls) == 5
+    assert len(course.stalls) == 6
     assert max(course.stalls.values()) < STALL_BOUND_S, course.stalls
 
 
 def test_a_worker_that_is_told_to_end_hands_over_at_once_and_not_after_its_session(course: Course) -> None:
-    assert course.exit_codes == [0] * 4
+    assert course.exit_codes == [0] * 3
     assert course.handed_over_after_s < SESSION_S
+
+
+def test_a_takeover_after_a_death_reads_the_end_of_the_changelog_because_a_copy_was_kept(course: Course) -> None:
+    print(f"read {course.rows_of_takeover} of {course.rows_on_changelog} rows of partitions {course.taken_over}")
+    assert len(course.taken_over) == 1
+    assert course.rows_on_changelog > RATE
+    assert course.rows_of_takeover < course.rows_on_changelog / 4
 
 
 def test_nothing_is_lost_and_nothing_is_wrong(course: Course) -> None:

@@ -1,5 +1,6 @@
 """The topic catalogue: names that must not change, settings that the design rests on."""
 
+from agents.feed import MAX_GRANT_LIFETIME_US
 from schemas.catalogue import EVENT_INPUTS, TOPIC_OF, TOPICS
 from schemas.codec import BODY_TYPES
 from schemas.records import DeadLetter, JournalEntry, PolicyActivation, ProviderWebhook
@@ -35,6 +36,12 @@ def test_changelogs_are_compacted_and_never_expire():
     for topic in changelogs:
         assert topic.config["cleanup.policy"] == "compact"
         assert "retention.ms" not in topic.config
+
+
+def test_a_topic_that_every_enforcer_reads_whole_does_not_grow_for_ever_and_keeps_what_still_counts():
+    topic = TOPICS["permission.revocations"]
+    assert topic.config["cleanup.policy"] == "compact,delete"
+    assert int(topic.config["retention.ms"]) > 2 * MAX_GRANT_LIFETIME_US // 1_000
 
 
 def test_the_journal_is_neither_compacted_nor_stamped_by_the_broker():

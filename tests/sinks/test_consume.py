@@ -1,9 +1,12 @@
 """Where reading begins, on a real broker: never past a record that nobody read."""
 
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.settings import Settings
@@ -83,3 +86,32 @@ def test_a_tail_knows_every_record_that_was_there_when_it_was_asked(stack: Setti
     finally:
         tail.close()
     assert seen == list(range(4, 30))
+
+
+def refused(code: int) -> dict[TopicPartition, Future[object]]:
+    """What an admin client answers for a partition whose former leader it asked."""
+    future: Future[object] = Future()
+    future.set_exception(KafkaException(KafkaError(code)))
+    return {TopicPartition("any", 0): future}
+
+
+def test_a_leader_that_moves_is_looked_for_again_and_other_refusals_end_the_sink(
+    stack: Settings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    tail = Tail(stack, "test", {topic: lambda record: seen.append(record.offset)})
+    real, answers = tail._admin.list_offsets, [KafkaError.FENCED_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION]
+
+    def list_offsets(*args: Any, **options: Any) -> Any:
+        return refused(answers.pop()) if answers else real(*args, **options)
+
+    monkeypatch.setattr(tail, "_admin", SimpleNamespace(list_offsets=list_offsets))
+    try:
+        tail.catch_up()
+        assert seen == list(range(4, 10))
+        assert answers == []
+        answers.append(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+        with pytest.raises(Broken, match=f"the ends of {topic} can't be read"):
+            tail.catch_up()
+    finally:
+        tail.close()

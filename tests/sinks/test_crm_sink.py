@@ -21,6 +21,7 @@ from streams import Broken
 from streams.kafka import make_producer
 from tests.sinks.broker import Topics, finish, kill_at_random, published, start
 from tests.sinks.support import SECOND, Control, revocation
+from tests.topology.collector import Collector
 
 pytestmark = pytest.mark.broker
 
@@ -107,6 +108,33 @@ def test_each_write_that_no_grant_covers_is_refused_recorded_and_answered_with_i
     assert fields(settings, lead) == {"meeting_at": "x"}
     recorded = rows(settings, "SELECT result, count(*) FROM crm_updates WHERE lead_id = :lead GROUP BY 1", lead=lead)
     assert dict(recorded) == {"REFUSED": 4, "APPLIED": 1, "SUPERSEDED": 1}  # type: ignore[comparison-overlap]
+
+
+def test_each_update_leaves_a_span_that_says_what_became_of_it(
+    topics: Topics, settings: Settings, lead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, control, collector = now(), topics.control, Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    topics.beat(at)
+    asked = {"meeting_at": "x"}
+    written = control.update(asked, lead=lead, update_id=f"good-{lead}", at=at)
+    topics.put(written, Control().update(asked, lead=lead, update_id=f"forged-{lead}", at=at), written)
+    topics.put_raw("crm.updates", b"no update", lead)
+    run(settings.model_copy(update={"tracing": True}))
+    spans = collector.of("mandate-sink-crm")
+    collector.close()
+    told = [{k: v for k, v in s.attributes.items() if not k.startswith("messaging.")} for s in spans]
+    assert {s.name for s in spans} == {"process crm.updates"}
+    assert all(
+        one in told
+        for one in (
+            {"mandate.crm.result": "APPLIED"},
+            {"mandate.crm.result": "REFUSED", "mandate.reason": "GRANT_INVALID"},
+            {"mandate.crm.result": "REPEATED"},
+            {"error.type": "NOT_AVRO"},
+        )
+    )
+    assert lead not in str(spans)
 
 
 def test_a_record_of_the_crm_never_changes_hands(topics: Topics, settings: Settings, lead: str) -> None:

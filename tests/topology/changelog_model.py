@@ -6,7 +6,7 @@ Owners are made of the worker's own parts: `Takeover`, `ExecutionTable` on Rocks
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from schemas.headers import Headers
 from schemas.records import JournalEntry
 from streams import Broken
 from streams.owners import Entry, stamp_of
+from streams.standby import Standby
 from streams.tables import ExecutionTable, table_arguments
 from streams.takeover import Takeover
 from tests.core.story import COURT
@@ -32,6 +33,10 @@ class Changelog:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.end = 0
+        self.given = 0
+        """Records that readers were given."""
+        self.fails = 0
+        """How many reads from now on fail, as when the cluster is not there."""
 
     def append(self, key: bytes, value: bytes | None, headers: Headers | None) -> int:
         self.entries.append(Entry(self.end, key, value, stamp_of(headers)))
@@ -45,7 +50,7 @@ class Changelog:
         rest = self.entries[len(clean) :]
         self.entries = [entry for entry in clean if newest[entry.key] == entry.offset] + rest
 
-    def reader(self, _settings: Any = None) -> "LogReader":
+    def reader(self, _settings: Any = None, _patient: bool = False) -> "LogReader":
         return LogReader(self)
 
 
@@ -59,11 +64,18 @@ class LogReader:
     def end(self, number: int) -> int:
         return self._log.end
 
+    def seen_end(self, number: int) -> int:
+        return self._log.end
+
     def begin(self, starts: dict[int, int]) -> None:
         self._next = starts[NUMBER]
 
     def read(self) -> tuple[dict[int, list[Entry]], set[int]]:
+        if self._log.fails:
+            self._log.fails -= 1
+            raise Broken("The changelog can't be read.", "")
         found = [entry for entry in self._log.entries if entry.offset >= self._next][:7]
+        self._log.given += len(found)
         if found:
             self._next = found[-1].offset + 1
         at_end = not found or found[-1] is self._log.entries[-1]
@@ -135,6 +147,7 @@ class Owner:
         )
         app.settings = Settings()
         self._journal = journal
+        self.log = log
         self.directory = directory
         self.buffer = Buffer(log)
         self.outbox = cast(Any, self.buffer)
@@ -150,6 +163,19 @@ class Owner:
     async def take_over(self) -> None:
         assert await Takeover(self.table, self.outbox, [NUMBER]).run()
         self.partition = Partition(NUMBER, self.table.rows(NUMBER), COURT)
+
+    async def copy(self) -> int:
+        """Keeps a copy up to the present end, as who does not own the partition; how many records it read."""
+        standby = Standby(self.table, [NUMBER])
+        end = self.log.entries[-1].offset + 1 if self.log.entries else 0
+        standby.start()
+        try:
+            async with asyncio.timeout(20):
+                while standby.next.get(NUMBER, -1) < end:
+                    await asyncio.sleep(0.001)
+        finally:
+            await standby.stop()
+        return standby.rows
 
     async def land(self, entries: int) -> None:
         """Judges some entries and writes their rows; what was put out stays out."""
@@ -188,7 +214,8 @@ class Owner:
     def die(self) -> None:
         """Lets go of the disk, as a process that ends."""
         for db in self.table.store._dbs.values():
-            db.close()
+            with suppress(Exception):  # one that is damaged says so again
+                db.close()
         self.table.store._dbs.clear()
 
 

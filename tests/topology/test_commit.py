@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.structs import ConsumerRecord
 from confluent_kafka import Message
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faust.transport.consumer import Consumer as FaustConsumer
@@ -22,20 +21,32 @@ from faust.types import TP
 from processors.authority import Court
 from processors.offline import MemoryRows
 from processors.partition import Partition
+from schemas.catalogue import TOPIC_OF
+from schemas.records import CrmEvent, CrmEventType, Decision, LeadId, Record, Transition
 from streams import EXIT_BROKEN, Broken
 from streams.app import ControlApp
 from streams.clock import SystemClock
-from streams.control import JOURNAL, Control
+from streams.control import JOURNAL, PROMPT, Control
 from streams.faust_tables import TableManager
+from streams.kafka import Consumed
 from streams.tables import ExecutionTable
 from streams.ticks import tick_entry
-from streams.transport.consumer import Batch, Consumer
-from streams.transport.outbox import Deliveries, Outbox
+from streams.transport.consumer import Consumer
+from streams.transport.outbox import Deliveries, Outbox, Outboxes
+from tests.agents.records import request
 from tests.topology.admitting import CODEC
+from tests.topology.worker_process import entry_of
 
 ROOT = Path(__file__).parents[2]
 PLACE = TP(JOURNAL, 0)
 FIRST = 2585
+CHANGED = CrmEvent(
+    event_id="changed",
+    lead_id=LeadId("lead-1"),
+    type=CrmEventType.STATUS_CHANGED,
+    status="working",
+    received_at=FIRST * 1000,
+)
 DELIVERED = cast(Message, SimpleNamespace(offset=lambda: 1))
 
 
@@ -64,6 +75,7 @@ class Sent:
 
     def __init__(self) -> None:
         self.waiting: list[Deliveries] = []
+        self.topics: list[str] = []
 
     def open(self) -> Deliveries:
         return Deliveries(asyncio.get_running_loop(), Deliveries.wake)
@@ -71,6 +83,7 @@ class Sent:
     def send(self, group: Deliveries, topic: str, value: bytes | None, **_: Any) -> None:
         group.hand(1)
         self.waiting.append(group)
+        self.topics.append(topic)
 
     def deliver(self) -> None:
         """The broker acknowledges everything that was sent so far."""
@@ -118,12 +131,12 @@ class Engine:
             lambda number, rows: Partition(number, rows, COURT),
             lambda number, offset: self.consumer.acknowledge(TP(JOURNAL, number), offset),
         )
-        self.control.outbox = cast(Outbox, self.sent)
+        self.control.outboxes = cast(Outboxes, (self.sent, self.sent))
         self.consumer.reader = self.control
 
-    async def take(self, *offsets: int) -> None:
+    async def take(self, *offsets: int, body: Record | None = None) -> None:
         """Entries are judged. Faust, for its part, is told that all but the first are done with."""
-        self.control.take(Batch(0, entries(*offsets), self.consumer.epoch))
+        self.control.take(0, entries(*offsets, body=body))
         self.consumer._acked[PLACE] = list(offsets[1:])
         await settle()
 
@@ -132,12 +145,12 @@ class Engine:
         await self.consumer.on_partitions_revoked({PLACE})
 
 
-def entries(*offsets: int) -> list[ConsumerRecord]:
-    """Ticks at these offsets: each gives one output and one row."""
-    values = [CODEC.encode(tick_entry(0, offset * 1000)) for offset in offsets]
+def entries(*offsets: int, body: Record | None = None) -> list[Consumed]:
+    """Ticks at these offsets: each gives one output and one row. Or entries with this body."""
+    made = [entry_of(body, offset * 1000, offset) if body else tick_entry(0, offset * 1000) for offset in offsets]
+    values = [CODEC.encode(entry) for entry in made]
     return [
-        ConsumerRecord(JOURNAL, 0, offset, offset, 0, None, value, None, 0, 0, ())
-        for offset, value in zip(offsets, values, strict=True)
+        Consumed(JOURNAL, 0, offset, None, value, [], offset) for offset, value in zip(offsets, values, strict=True)
     ]
 
 
@@ -271,7 +284,7 @@ def test_a_commit_under_way_does_not_stand_for_the_last_one_of_a_revoke() -> Non
 def test_entries_that_wait_when_the_partition_is_taken_are_neither_judged_nor_committed() -> None:
     async def drive(engine: Engine) -> None:
         engine.table.writable.set()
-        engine.control.take(Batch(0, entries(*range(FIRST, FIRST + 100)), engine.consumer.epoch))
+        engine.control.take(0, entries(*range(FIRST, FIRST + 100)))
         while not engine.sent.waiting:
             await asyncio.sleep(0)
         judged = len(engine.sent.waiting)
@@ -325,10 +338,17 @@ def test_a_commit_that_the_broker_refused_is_made_again() -> None:
     engine(drive)
 
 
-def test_a_commit_waits_until_the_producer_has_delivered_everything() -> None:
+@pytest.mark.parametrize("slow", ["prompt", "gathering"])
+def test_a_commit_waits_until_both_producers_have_delivered_everything(slow: str) -> None:
     async def drive(engine: Engine) -> None:
-        delivered = asyncio.Event()
-        engine.app.producer._outbox = cast(Outbox, SimpleNamespace(flush=delivered.wait))
+        delivered, at_once = asyncio.Event(), asyncio.Event()
+        at_once.set()
+        engine.app.producer._outboxes = Outboxes(
+            **{
+                name: cast(Outbox, SimpleNamespace(flush=(delivered if name == slow else at_once).wait))
+                for name in Outboxes._fields
+            }
+        )
         engine.consumer.acknowledge(PLACE, FIRST + 1)
         committing = asyncio.create_task(engine.consumer.commit())
         await asyncio.sleep(0.3)  # Faust's flush would have given up after 0.1 s
@@ -351,6 +371,32 @@ class Nowhere:
 
     def client_config(self) -> dict[str, str | int]:
         return self._config
+
+
+# --- what somebody waits for
+
+
+def test_a_verdict_is_sent_while_an_earlier_landing_waits_and_everything_else_with_its_own_landing() -> None:
+    async def drive(engine: Engine) -> None:
+        engine.table.writable.set()
+        await engine.take(FIRST)
+        engine.sent.topics.clear()
+        await engine.take(FIRST + 1, body=CHANGED)
+        await engine.take(FIRST + 2, body=request())
+        assert engine.sent.topics == [TOPIC_OF[Decision]]
+        engine.sent.deliver()
+        await settle()
+        later = set(engine.sent.topics[1:])
+        assert TOPIC_OF[Transition] in later
+        assert not later & {TOPIC_OF[record] for record in PROMPT}
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 1]
+        engine.sent.deliver()
+        await settle()
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 1, FIRST + 3]
+
+    engine(drive)
 
 
 # In processes of their own: an outbox that is left with an undelivered record ends the process in the end.
@@ -383,12 +429,12 @@ END = """
 import asyncio
 from typing import cast
 from tests.topology.test_commit import FIRST, PLACE, Engine, Nowhere
-from streams.transport.outbox import Outbox
+from streams.transport.outbox import open_outboxes
 
 async def main():
     engine = Engine()
     engine.table.writable.set()
-    engine.control.outbox = Outbox(Nowhere(give_up_s=1), asyncio.get_running_loop())
+    engine.control.outboxes = open_outboxes(Nowhere(give_up_s=1), asyncio.get_running_loop())
     engine.consumer.acknowledge = lambda place, offset: print("acknowledged", flush=True)
     await engine.control.open([0])
     await engine.take(FIRST)

@@ -41,6 +41,8 @@ from tests.topology.worker_process import JOURNAL, Journal, WorkerProcess, event
 pytestmark = pytest.mark.broker
 DECISIONS, DEAD_LETTERS = "permission.decisions", "dead.letters"
 CHANGELOG = "mandate-control-execution-changelog"
+SIGNED_ONLY, UNSIGNED = 0, 1
+"""A policy under which agents must sign comes to the first of these partitions and stays; none comes to the second."""
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +107,12 @@ def test_a_record_that_is_no_entry_becomes_a_dead_letter_and_the_next_one_is_jud
     after = request(asked.lead_id)
     journal.append(after)
     eventually(lambda: answers(journal, codec, after, partition))
-    letters = [codec.decode(DeadLetter, m.value()) for m in journal.records(DEAD_LETTERS, 0, before)]
-    (letter,) = [letter for letter in letters if letter.stage == "control"]
+
+    def written() -> list[DeadLetter]:
+        letters = [codec.decode(DeadLetter, m.value()) for m in journal.records(DEAD_LETTERS, 0, before)]
+        return [letter for letter in letters if letter.stage == "control"]
+
+    (letter,) = eventually(written)  # it goes to another topic than the decision, in a request of its own
     assert (letter.topic, letter.partition, letter.offset) == (JOURNAL, partition, bad)
     assert (letter.key, letter.value, letter.code) == (b"who?", b"\x00garbage", DeadLetterCode.UNKNOWN_SCHEMA)
     assert "traceparent" in letter.headers
@@ -189,7 +195,7 @@ def test_a_permit_is_explained_and_derived_again_from_the_topics_and_from_an_exp
         event_id="known", lead_id=lead, type=CrmEventType.LEAD_UPSERTED, external_id="crm-7",
         time_zones=("America/New_York",), received_at=now,
     )  # fmt: skip
-    partition, _ = journal.append(known)
+    partition, _ = journal.append(known, partition=SIGNED_ONLY)
     agents = {"agent-1": RegisteredAgent(roles=("booking",), public_keys={key.kid: key.public_key})}
     bundle = load_bundle(stack.policy_bundle).model_copy(update={"agents": agents})
     policy = sign(stack, bundle, revision=now, reason="", approved_by="counsel")
@@ -198,9 +204,9 @@ def test_a_permit_is_explained_and_derived_again_from_the_topics_and_from_an_exp
         request_id=RequestId(f"request-{uuid.uuid4()}"), lead_id=lead, agent_id=AgentId("agent-1"), role="booking",
         action="update_crm", channel=Channel.BACKEND, crm_fields={"availability": "mornings"}, requested_at=now,
     )  # fmt: skip
-    journal.append(forged)
+    journal.append(forged, partition=partition)
     asked = key.sign(structs.replace(forged, request_id=RequestId(f"request-{uuid.uuid4()}")))
-    journal.append(asked)
+    journal.append(asked, partition=partition)
     ((decision, _),) = eventually(lambda: answers(journal, codec, asked, partition))
     ((refused, _),) = answers(journal, codec, forged, partition)
     assert codes(refused) == {ReasonCode.IDENTITY_UNPROVEN}
@@ -236,9 +242,10 @@ def test_a_row_that_is_not_what_the_journal_gives_is_found_and_named(
     asked, later = request(), request()
     with worker(settings, tmp_path) as running:
         running.wait_ready(lambda partitions: len(partitions) == stack.partitions)
-        partition, _ = journal.append(asked)
+        # Where agents must sign, a request of nobody's leaves no row.
+        partition, offset = journal.append(asked, partition=UNSIGNED)
         eventually(lambda: answers(journal, codec, asked, partition))
-        eventually(lambda: journal.committed(partition) > 0)
+        eventually(lambda: journal.committed(partition) > offset)
         # The worker lives and goes on writing.
         assert state_verify.run(stack, every=True, state_dir=tmp_path / "state") == 0
         told = capsys.readouterr().out.splitlines()

@@ -5,30 +5,40 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import pytest
-from aiokafka.structs import ConsumerRecord
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust import SASLCredentials, SSLCredentials
 from faust.types import TP
 
+from deploy.commands.worker import _end
 from deploy.settings import load_settings
 from streams import Broken
+from streams.kafka import Consumed
 from streams.slots import take_slot
 from streams.ticks import tick_entry
-from streams.transport.consumer import MAX_BATCH, Batch, Consumer, ConsumerThread, start_of
+from streams.transport.consumer import Consumer, ConsumerThread, start_of
+from streams.transport.fetch import Fetch
 from streams.transport.security import credentials
 
 PLACE = TP("execution.journal", 0)
 
 
 class Nobody:
-    """A reader of one partition with room for ever."""
+    """A reader of one partition, for whom nothing waits. taken: the offsets of each time it was handed some."""
 
     topic = PLACE.topic
+
+    def __init__(self) -> None:
+        self.taken: list[list[int]] = []
+
+    def take(self, partition: int, records: Sequence[Consumed]) -> None:
+        self.taken.append([each.offset for each in records])
 
     async def open(self, partitions: Iterable[int]) -> Mapping[int, int | None]:
         return dict.fromkeys(partitions)
@@ -36,67 +46,72 @@ class Nobody:
     async def settle(self) -> None:
         return
 
-    def has_room(self, partition: int) -> bool:
-        return True
+    def waiting(self, partition: int) -> int:
+        return 0
 
-    async def wait_for_room(self) -> None:
-        return
+
+class Log:
+    """Where reading goes on when a record is missing."""
+
+    def __init__(self) -> None:
+        self.sought: list[int] = []
+        self.given_back = 0
+
+    def again(self, partition: int, offset: int) -> None:
+        self.sought.append(offset)
+
+    def took(self) -> None:
+        self.given_back += 1
 
 
 class Handing(Consumer):
     """The consumer's handing over, without Faust's services and the network around it."""
 
-    flow_active = True
-
     def __init__(self, position: int) -> None:
-        self.reader = Nobody()
         self.epoch = 0
         self._position = {PLACE: position}
         self._read_again = {}
-        self.handed: list[Batch] = []
-        self.sought: list[Mapping[TP, int]] = []
-        self.callback = self._take
+        self.log_read = Log()
+        self._fetch = cast(Fetch, self.log_read)
 
-    async def _take(self, message: Any) -> None:
-        self.handed.append(message)
-
-    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        self.sought.append(partitions)
-
-    def _as_message(self, tp: TP, batch: list[ConsumerRecord], epoch: int) -> Any:
-        return Batch(tp.partition, batch, epoch)
-
-    def fetched(self, *offsets: int) -> list[list[int]]:
-        """Hands over records of these offsets; the offsets of the batches that went through."""
-        self.handed = []
-        asyncio.run(self._hand_over(PLACE, [record(offset) for offset in offsets]))
-        return [[each.offset for each in batch.records] for batch in self.handed]
+    def fetched(self, *offsets: int, epoch: int | None = None) -> list[list[int]]:
+        """Records of these offsets arrive; the offsets of those that were handed over."""
+        self.reader = reader = Nobody()
+        came = {PLACE.partition: [record(offset) for offset in offsets]}
+        self._arrived(self.epoch if epoch is None else epoch, came)
+        return reader.taken
 
 
-def record(offset: int) -> ConsumerRecord:
-    return ConsumerRecord(PLACE.topic, PLACE.partition, offset, 0, 0, None, b"", None, 0, 0, ())
+def record(offset: int) -> Consumed:
+    return Consumed(PLACE.topic, PLACE.partition, offset, None, b"", [], 0)
 
 
-def test_records_that_go_on_where_control_stopped_are_handed_over_in_bounded_batches() -> None:
+def test_records_that_go_on_where_control_stopped_are_handed_over() -> None:
     consumer = Handing(position=5)
-    count = MAX_BATCH + 7
-    batches = consumer.fetched(*range(5, 5 + count))
-    assert [len(batch) for batch in batches] == [MAX_BATCH, 7]
-    assert [offset for batch in batches for offset in batch] == list(range(5, 5 + count))
+    assert consumer.fetched(5, 6, 7) == [[5, 6, 7]]
+    assert consumer.fetched(8) == [[8]]
+
+
+def test_records_read_under_an_earlier_assignment_are_not_handed_over() -> None:
+    consumer = Handing(position=5)
+    consumer.epoch = 2
+    assert consumer.fetched(5, 6, epoch=1) == []
+    assert consumer.fetched(5, 6, epoch=2) == [[5, 6]]
+    assert consumer.log_read.given_back == 2  # else no more would be read
 
 
 def test_records_that_control_has_already_are_cut_off() -> None:
     consumer = Handing(position=5)
     assert consumer.fetched(3, 4, 5, 6) == [[5, 6]]
     assert consumer.fetched(3, 4, 5, 6) == []
-    assert not consumer.sought
+    assert not consumer.log_read.sought
 
 
 def test_records_after_a_hole_are_read_again_and_not_handed_over() -> None:
     # What Faust would commit past: committed 2585, 2585 dropped, 2586..2589 handed over (field notes 1.2-E, #606).
     consumer = Handing(position=2585)
     assert consumer.fetched(2586, 2587, 2588, 2589) == []
-    assert consumer.sought == [{PLACE: 2585}]
+    assert consumer.log_read.sought == [2585]
     assert consumer.fetched(2585, 2586) == [[2585, 2586]]
 
 
@@ -104,7 +119,7 @@ def test_a_hole_that_the_log_itself_has_is_handed_over_for_control_to_refuse() -
     consumer = Handing(position=10)
     assert consumer.fetched(12, 13) == []
     assert consumer.fetched(12, 13) == [[12, 13]]
-    assert len(consumer.sought) == 1
+    assert len(consumer.log_read.sought) == 1
 
 
 def test_nothing_is_handed_over_once_the_partitions_are_given_up() -> None:
@@ -210,3 +225,34 @@ def test_a_signal_says_whether_the_others_go_on_with_the_partitions(number: sign
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == (f"{leave}\n", 0), done.stderr
+
+
+def test_a_stop_that_takes_too_long_is_not_told_as_one_with_everything_committed() -> None:
+    async def main() -> None:
+        answered = asyncio.Event()
+
+        async def stop() -> None:
+            while not answered.is_set():  # a client that waits for a silent broker begins again when it is cancelled
+                with suppress(asyncio.CancelledError):
+                    await answered.wait()
+
+        with pytest.raises(Broken, match=r"did not stop within 0\.05 s: what it judged last may not be committed"):
+            await asyncio.wait_for(_end(stop(), 0.05), 5)
+        answered.set()
+        await _end(stop(), 5)
+
+    asyncio.run(main())
+
+
+def test_a_member_that_has_no_partition_or_fetches_nothing_is_not_taken_for_a_dead_one() -> None:
+    # aiokafka lets a member that asks for no records for `max_poll_interval` join no more: a spare never took over.
+    async def drive() -> None:
+        thread = ConsumerThread.__new__(ConsumerThread)
+        state = SubscriptionState()
+        thread._consumer = SimpleNamespace(_subscription=state)
+        state._last_fetch_ended -= 3_600
+        assert state.fetcher_idle_time >= 3_600
+        thread.show_life()
+        assert state.fetcher_idle_time < 60
+
+    asyncio.run(drive())

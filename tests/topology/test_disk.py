@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -170,12 +171,37 @@ def test_a_block_whose_checksum_is_wrong_ends_the_process_and_the_next_one_rebui
     file.write_bytes(content)
     with owner(log, JOURNAL, disk) as found:
         told = what_ends(found, keys if read == "get" else [])
-        assert re.search(r"^A row of partition 0 in .* can't be read \(Corruption", told)
+        assert re.search(r"^The state of partition 0 in .* can't be used \(Corruption", told)
         assert "the directory is set aside" in told
         assert (path / MARK).is_file()
     must_be_rebuilt(log, disk)
     assert "The state of partition 0 could not be read (Corruption" in said()
     assert not (path / MARK).exists()
+
+
+def test_damage_that_shows_when_files_are_merged_ends_the_process_and_the_next_one_rebuilds(
+    log: Changelog, disk: Path, said: Callable[[], str]
+) -> None:
+    """Nobody reads that block: RocksDB does, in the background, and then takes no write any more."""
+    path = database_of(log, disk)
+    with owner(log, JOURNAL, disk) as found:
+        db = found.table._db(NUMBER)
+        for number in range(200):
+            db.put(b"m/%04d" % number, os.urandom(500))
+        db.compact_range(None, None)
+    file = only(path, "*.sst")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    with owner(log, JOURNAL, disk) as found:
+        found.table._db(NUMBER).put(b"m/0100", b"new")
+        with suppress(Exception):
+            found.table._db(NUMBER).compact_range(None, None)
+        with pytest.raises(Broken, match=r"^The state of partition 0 in .* can't be used \(Corruption"):
+            found.table._put(NUMBER, [(b"x", b"y")], 1)
+        assert (path / MARK).is_file()
+    must_be_rebuilt(log, disk)
+    assert "The state of partition 0 could not be read (Corruption" in said()
 
 
 def test_a_row_that_can_t_be_decoded_ends_the_takeover_and_the_next_one_rebuilds(
@@ -208,6 +234,7 @@ def test_an_error_of_the_machine_sets_nothing_aside(log: Changelog, disk: Path, 
     assert said() == ""
     assert not is_damage(Exception("IO error: No space left on device: While appending to file"))
     assert not is_damage(Exception("IO error: While open a file for random read: Too many open files"))
+    assert not is_damage(Exception("IO error: While appending to file: 000012.log: File too large"))
     assert is_damage(Exception("Corruption: block checksum mismatch"))
 
 

@@ -3,6 +3,7 @@
 from schemas import records
 from schemas.codec import MAX_BYTES
 from schemas.records import CallDirectoryEntry, DeadLetter, DeadLetterCode, JournalEntry
+from streams.directory import KEPT_US
 from streams.offsets import Place
 from tests.topology.admitting import CODEC, START, WAIT_US, Desk, call, journaled, read
 
@@ -145,6 +146,20 @@ def test_when_too_many_wait_the_one_that_waited_longest_becomes_a_dead_letter():
     assert out.value.offset == 0
     assert desk.admission.waiting == 2
     assert journaled(desk.take(call("e4", call_id="CA2", lead="lead-2"))) == ["e2", "e4"]
+
+
+def test_a_call_of_long_ago_is_forgotten_so_that_memory_is_bounded():
+    desk = Desk()
+    desk.take(call("e1", lead="lead-1"))
+    assert len(desk.calls) == 1
+    desk.clock.observe(START + KEPT_US)
+    desk.admission.take_news()
+    assert journaled(desk.take(call("e2", lead=None)))
+    desk.clock.observe(START + KEPT_US + 1_000)
+    desk.admission.take_news()
+    assert len(desk.calls) == 0
+    assert desk.take(call("e3", lead=None)) == []
+    assert desk.admission.waiting == 1
 
 
 def test_what_waits_is_left_to_the_next_owner_of_its_partition():

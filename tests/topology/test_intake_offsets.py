@@ -1,8 +1,11 @@
 """Low-water marks: an offset is committed when everything before it is dealt with, and never earlier."""
 
+import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.intake import is_tried_again
 from streams.offsets import Offsets, Place
 
 HERE, THERE = Place("t", 0), Place("t", 1)
@@ -53,3 +56,17 @@ def test_the_mark_is_the_first_open_record_whatever_the_order_of_deliveries(orde
         if data.draw(st.booleans()):
             committed = offsets.take_committable().get(HERE, committed)
             assert committed == next((n for n in range(8) if n not in done), 8)
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        (KafkaError.NOT_COORDINATOR, True),
+        (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, True),
+        (KafkaError._TRANSPORT, True),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, False),
+        (KafkaError.OFFSET_METADATA_TOO_LARGE, False),
+    ],
+)
+def test_a_commit_is_made_again_when_the_groups_broker_changed_and_not_when_it_is_refused(code, again):
+    assert is_tried_again(KafkaError(code)) is again

@@ -294,7 +294,7 @@ def metered() -> tuple[control.Meter, DrivenClock]:
 
 
 def record(offset: int) -> SimpleNamespace:
-    return SimpleNamespace(offset=offset, timestamp=NOW // 1000)
+    return SimpleNamespace(offset=offset, timestamp_ms=NOW // 1000)
 
 
 def decision(**changes: object) -> Decision:

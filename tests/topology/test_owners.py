@@ -200,6 +200,8 @@ class Chance:
         for _ in range(self._random.randrange(3, 8)):
             await self._life()
             await self._meanwhile(wakes=0.6)
+            if self._random.random() < 0.3:
+                await self._copy()
         for sleeper in self._paused:
             await self._wake(sleeper)
         last = self._owner()
@@ -233,6 +235,12 @@ class Chance:
             now.die()
         else:
             self._paused.append(now)
+
+    async def _copy(self) -> None:
+        """A worker that owns nothing keeps a copy for a while, on a disk that a later owner may have."""
+        copying = self._owner()
+        await copying.copy()
+        copying.die()
 
     async def _meanwhile(self, wakes: float) -> None:
         while self._paused and self._random.random() < wakes:

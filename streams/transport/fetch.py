@@ -1,0 +1,151 @@
+"""Reading the journal with librdkafka, in a thread of its own. Group, assignment and commits stay with aiokafka.
+
+Why not aiokafka's own fetch: `docs/decisions/transport.md`.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, TopicPartition
+
+from streams import end_process
+from streams.kafka import Consumed, checked, consumed, make_consumer
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+FULL = 4_000
+"""Entries of a partition that may wait before no more are read of it."""
+ROOM = 1_000
+"""Entries down to which they must have fallen before it is read again: what was fetched ahead is fetched once more."""
+MAX_BATCH = 500
+_IDLE_S = 0.05
+_LOOK_EVERY_S = 1.0
+# Batches that the loop has not taken yet: more would wait there without a bound while it is busy.
+_AHEAD = 2
+_FETCH = {
+    "queued.min.messages": 5_000,
+    "queued.max.messages.kbytes": 4_096,
+    # An offset that the log does not hold is told, not replaced by another.
+    "auto.offset.reset": "error",
+}
+
+Found = dict[int, list[Consumed]]
+
+
+class Fetch:
+    """One topic's partitions, each from the offset that it is told. `arrived` is called on the loop with the epoch of
+    `begin` and consecutive records by partition; `took` must follow, or nothing more comes.
+
+    waiting: how many entries of a partition wait to be judged or to land; called in the thread.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        topic: str,
+        loop: asyncio.AbstractEventLoop,
+        arrived: Callable[[int, Found], None],
+        waiting: Callable[[int], int],
+    ) -> None:
+        self._topic = topic
+        self._loop = loop
+        self._arrived = arrived
+        self._waiting = waiting
+        # Used by the thread only: librdkafka's `assign` beside a `poll` of another thread never returned.
+        self._consumer: Consumer = make_consumer(settings, "mandate-control-journal", **_FETCH)
+        self._asked: deque[Callable[[], None]] = deque()
+        self._epoch = 0
+        self._ends: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._next_look = 0.0
+        self._ahead = threading.Semaphore(_AHEAD)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def begin(self, starts: Mapping[int, int], epoch: int) -> None:
+        """Reads these partitions and no others, from these offsets on."""
+        self._asked.append(partial(self._assign, dict(starts), epoch))
+
+    def again(self, partition: int, offset: int) -> None:
+        """Goes on at another offset of a partition that is read."""
+        self._asked.append(partial(self._seek, partition, offset, self._epoch))
+
+    def took(self) -> None:
+        """What arrived was handed on."""
+        self._ahead.release()
+
+    def end(self, partition: int) -> int | None:
+        """Offset after the newest entry, as a fetch of the last second told; None when it is not known."""
+        end = self._ends.get(partition, -1)
+        return end if end >= 0 else None
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closing.set()
+        self._ahead.release()
+        self._thread.join()
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                while self._asked:
+                    self._asked.popleft()()
+                self._regulate()
+                if found := self._poll():
+                    self._ahead.acquire()
+                    self._loop.call_soon_threadsafe(self._arrived, self._epoch, found)
+            self._consumer.close()
+        except Exception as error:
+            if not self._loop.is_closed():
+                end_process(error)
+
+    def _poll(self) -> Found:
+        # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.
+        first = self._consumer.poll(_IDLE_S)
+        found: Found = {}
+        if first is not None:
+            for message in (first, *self._consumer.consume(MAX_BATCH - 1, 0)):
+                if checked(message) is not None:
+                    record = consumed(message)
+                    found.setdefault(record.partition, []).append(record)
+        return found
+
+    def _assign(self, starts: Mapping[int, int], epoch: int) -> None:
+        self._epoch = epoch
+        self._ends = dict.fromkeys(starts, -1)
+        # librdkafka keeps a pause over `assign`: a partition that was full when it went would never be read again.
+        self._consumer.resume([self._place(number) for number in self._paused])
+        self._paused = set()
+        self._consumer.assign([self._place(number, offset) for number, offset in starts.items()])
+
+    def _seek(self, partition: int, offset: int, epoch: int) -> None:
+        if epoch == self._epoch and partition in self._ends:
+            self._consumer.seek(self._place(partition, offset))
+
+    def _regulate(self) -> None:
+        """Leaves partitions alone of which too much waits."""
+        for number in self._ends:
+            waiting = self._waiting(number)
+            if waiting >= FULL and number not in self._paused:
+                self._paused.add(number)
+                self._consumer.pause([self._place(number)])
+            elif waiting <= ROOM and number in self._paused:
+                self._paused.discard(number)
+                self._consumer.resume([self._place(number)])
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK_EVERY_S
+            for number in self._ends:
+                known = self._consumer.get_watermark_offsets(self._place(number), cached=True)
+                self._ends[number] = known[1] if known is not None else -1
+
+    def _place(self, number: int, offset: int | None = None) -> TopicPartition:
+        return TopicPartition(self._topic, number) if offset is None else TopicPartition(self._topic, number, offset)
