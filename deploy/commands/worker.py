@@ -56,9 +56,10 @@ async def _work(settings: Settings) -> None:
     stop = _on_signals()
     serve(settings, control.REGISTRY)
     check_access(settings)
+    # Before anything that may fail for want of a server: what is wrong with a key is told whether one answers or not.
+    court = Court.from_keys(keys.private_key(keys.signing(settings)), keys.approver_keys(settings))
     # Others wait for this worker's partitions: it asks both at once.
     codec, _ = await asyncio.gather(asyncio.to_thread(connect, settings), asyncio.to_thread(_check_clock, settings))
-    court = Court.from_keys(keys.private_key(keys.signing(settings)), keys.approver_keys(settings))
     slot = take_slot(settings.data_dir, settings.state_dir)
     worker = Worker(settings, slot, codec, make_clock(settings), lambda number, rows: Partition(number, rows, court))
     control.watch(worker.control.meters, worker.journal_end)
