@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from faust.stores.rocksdb import Store
-from rocksdict import Rdict
+from faust.stores.rocksdb import RocksDBOptions, Store
+from rocksdict import Options, Rdict, WriteOptions
 
 from streams import Broken
 
 log = logging.getLogger("mandate.control")
+UNLOGGED = WriteOptions()
+"""Of each write here: none goes to a log of RocksDB's own, or one that went there would outlive those that did not."""
+UNLOGGED.disable_wal = True  # type: ignore[method-assign,assignment]  # a property; its stub says method
+# What is wrong in a block of RocksDB's manifest (32 KiB) may cost the rest of that block without a word. While there is
+# one block only, that is its newest part, and what is left is an earlier moment.
+_MANIFEST_BYTES = 16 << 10
 IDENTITY_KEY = b"__mandate\x00state_of"
 MARK = "untrusted"
 """A file in a directory in which something could not be read; it says what."""
@@ -58,11 +64,24 @@ def set_aside(path: Path, why: str) -> None:
     log.warning("%s It is set aside as %s and the partition is restored from its changelog.", why, aside)
 
 
+class _Options(RocksDBOptions):
+    """With what Faust gives no word for."""
+
+    def as_options(self) -> Options:
+        options = super().as_options()
+        options.set_max_manifest_file_size(_MANIFEST_BYTES)
+        return options
+
+
 class TrustedStore(Store):
     """Faust's RocksDB store, except that a directory is opened only when it is what it should be."""
 
     identity: Callable[[int], bytes]
     """What a directory of a partition says of itself. Set before the first is opened."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.rocksdb_options = _Options(**(self.options or {}))
 
     def close_partition(self, partition: int) -> None:
         """Closes the database of a partition, if it is open; the next access opens it again."""
@@ -92,7 +111,7 @@ class TrustedStore(Store):
                 db.close()
         set_aside(path, why)
         db = super()._open_for_partition(partition)
-        db.put(IDENTITY_KEY, self.identity(partition))
+        _make_ours(db, self.identity(partition))
         return db
 
 
@@ -103,12 +122,17 @@ def _marked(path: Path, partition: int) -> str | None:
     return f"The state of partition {partition} could not be read ({said})."
 
 
+def _make_ours(db: Rdict, identity: bytes) -> None:
+    db.put(IDENTITY_KEY, identity, UNLOGGED)
+    db.flush()
+
+
 def _not_ours(db: Rdict, partition: int, identity: bytes) -> str | None:
     """Why an open database is not the state of this partition, and None when it is; marks an empty one as ours."""
     try:
         found = db.get(IDENTITY_KEY)
         if found is None and next(scan(db, b""), None) is None:
-            db.put(IDENTITY_KEY, identity)
+            _make_ours(db, identity)
             return None
         offset = db.get(Store.offset_key)
     except Exception as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from streams.changelog import Reader
 from streams.metrics import control as metrics
 from streams.progress import Progress
-from streams.tables import FAR_BEHIND, ExecutionTable
+from streams.tables import ExecutionTable
 
 
 class Restoration:
@@ -50,7 +50,7 @@ class Restoration:
         while behind and not self._cancelled.is_set():
             found, ended = reader.read()
             for number, entries in found.items():
-                self._table.restore(number, entries, in_bulk=total >= FAR_BEHIND)
+                self._table.restore(number, entries)
                 self.rows += len(entries)
                 metrics.RECOVERY_ROWS.inc(len(entries))
             behind -= ended

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from streams import Broken, end_process
 from streams.changelog import Reader
 from streams.metrics import control as metrics
-from streams.tables import FAR_BEHIND, ExecutionTable
+from streams.tables import ExecutionTable
 
 log = logging.getLogger("mandate.control")
 _PAUSE_S = 0.02
@@ -85,8 +85,7 @@ class Standby:
     def _copy(self, reader: Reader) -> None:
         found, ended = reader.read()
         for number, entries in found.items():
-            behind = reader.seen_end(number) - entries[0].offset
-            self._table.restore(number, entries, in_bulk=behind >= FAR_BEHIND)
+            self._table.restore(number, entries)
             self.next[number] = entries[-1].offset + 1
             self.rows += len(entries)
             metrics.STANDBY_ROWS.inc(len(entries))

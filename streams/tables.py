@@ -1,8 +1,10 @@
 """Control's state: one RocksDB for each journal partition, whole in a changelog topic.
 
 A row is written to the changelog first and to RocksDB once the broker has acknowledged it, in one write with the
-changelog offset it reaches. So the disk never holds what the changelog lacks, a crash leaves rows and offset of the
-same moment, and a restart reads only what came after.
+changelog offset it reaches. So the disk never holds what the changelog lacks, and a restart reads only what came after.
+
+RocksDB keeps no log of its own: the changelog is that log. What a crash or damaged files leave is therefore the rows
+and the offset of one earlier moment, never some rows without others; `docs/decisions/no-log-of-its-own.md`.
 
 Only its owner writes to a partition of the changelog, so what it wrote lies there without a gap. A gap is a record of
 somebody else: of an earlier owner, which is written over, or of a later one, which ends this process.
@@ -17,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from faust import Table
 from faust.stores.rocksdb import Store
 from faust.types import StoreT
-from rocksdict import Rdict, WriteBatch, WriteOptions
+from rocksdict import Rdict, WriteBatch
 
 from processors.partition import PARTITION_KEY
 from schemas.rows import RowError
 from streams import Broken
 from streams.changelog import CHANGELOG, Reader, read_span
-from streams.disk import TrustedStore, is_damage, mark, scan
+from streams.disk import UNLOGGED, TrustedStore, is_damage, mark, scan
 from streams.metrics import control as metrics
 from streams.owners import CLAIM_PREFIX, LATE_PREFIX, Entry, Ledger, Stamp, Write
 from streams.topology import CONTROL
@@ -41,10 +43,6 @@ OFFSET_KEY = Store.offset_key
 """Where Faust's RocksDB store keeps the changelog offset that its rows reach."""
 WHO_ELSE = "Look for who else has the right to: nobody but control's workers may."
 TRIES = 100
-FAR_BEHIND = 10_000
-"""Changelog records from which on one writes in bulk: what a crash then costs is more than the log does below."""
-_UNLOGGED = WriteOptions()
-_UNLOGGED.disable_wal = True  # type: ignore[method-assign,assignment]  # a property; its stub says method
 
 
 def rocksdb_options() -> dict[str, Any]:
@@ -105,7 +103,7 @@ class ExecutionTable(Table):
         self._changelog_id = changelog_id
         self._reader = reader
         self._ledgers: dict[int, Ledger] = {}
-        self._unlogged: set[int] = set()
+        self._unkept: set[int] = set()
 
     def reader(self, *, patient: bool = False) -> Reader:
         """What reads the changelog; close it."""
@@ -129,7 +127,7 @@ class ExecutionTable(Table):
             raise self.distrust(partition, error) from error
 
     async def write(self, outbox: Outbox, partition: int, rows: Sequence[Write], applied: int) -> None:
-        """Writes rows in their order; returns once the changelog holds them all and the disk too.
+        """Writes rows in their order; returns once the changelog holds them all and RocksDB too.
 
         applied: journal offset up to which they are right. Raises Broken when another worker owns the partition by now.
         """
@@ -152,21 +150,22 @@ class ExecutionTable(Table):
         """Writes the claim of a new owner; its offset, which is the owner's epoch. `restore` must read it next."""
         return await self._send(outbox, partition, [claim], None)
 
-    def restore(self, partition: int, entries: Sequence[Entry], *, in_bulk: bool = False) -> None:
-        """Puts changelog records on the disk, in their order; late ones apart from the rows.
-
-        in_bulk: without RocksDB's own log, two to three times as fast; `keep` makes it last. A crash before that leaves
-        the rows of an earlier moment with the offset of that moment.
-        """
+    def restore(self, partition: int, entries: Sequence[Entry]) -> None:
+        """Puts changelog records on the disk, in their order; late ones apart from the rows."""
         ledger = self.ledger(partition)
-        self._put(partition, ledger.read_all(entries), entries[-1].offset, logged=not in_bulk)
+        self._put(partition, ledger.read_all(entries), entries[-1].offset)
 
     def keep(self, partition: int) -> None:
-        """Makes what was restored in bulk last."""
-        if partition in self._unlogged:
+        """Makes what was written last: the next start need not read it again. Takes some 10 ms."""
+        if partition in self._unkept:
+            self._unkept.discard(partition)
             with self._trusting(partition) as database:
                 database.flush()
-            self._unlogged.discard(partition)
+
+    def keep_all(self) -> None:
+        """`keep` for every partition whose database is open."""
+        for number in sorted(self._unkept):
+            self.keep(number)
 
     def ledger(self, partition: int) -> Ledger:
         """Who owned a partition, as far as the disk knows."""
@@ -179,12 +178,12 @@ class ExecutionTable(Table):
         """Reads anew, when next asked, what the disk knows of owners: partitions may have been elsewhere since."""
         for number in partitions:
             self._ledgers.pop(number, None)
-            self._unlogged.discard(number)
 
     def let_go(self, partitions: Iterable[int]) -> None:
         """Closes the databases of partitions that are not owned."""
         for number in partitions:
             self._ledgers.pop(number, None)
+            self.keep(number)
             self.store.close_partition(number)
 
     def partition_row(self, partition: int) -> bytes | None:
@@ -209,7 +208,7 @@ class ExecutionTable(Table):
     def set_aside(self, partition: int, why: str) -> None:
         """Renames the directory of a partition; an empty one takes its place."""
         self._ledgers.pop(partition, None)
-        self._unlogged.discard(partition)
+        self._unkept.discard(partition)
         self.store.close_and_set_aside(partition, why)
 
     def distrust(self, partition: int, error: Exception) -> Broken:
@@ -279,9 +278,7 @@ class ExecutionTable(Table):
             f"{CHANGELOG} [{partition}] is written to by somebody else.", "Look for who else has the right to."
         )
 
-    def _put(self, partition: int, changes: Iterable[Write], offset: int, *, logged: bool = True) -> None:
-        if logged:
-            self.keep(partition)  # a logged write that outlives an earlier one without log would leave a hole
+    def _put(self, partition: int, changes: Iterable[Write], offset: int) -> None:
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
@@ -289,10 +286,9 @@ class ExecutionTable(Table):
             else:
                 batch.put(key, value)
         batch.put(OFFSET_KEY, str(offset).encode())
-        if not logged:
-            self._unlogged.add(partition)
+        self._unkept.add(partition)
         with self._trusting(partition) as database:
-            database.write(batch, None if logged else _UNLOGGED)
+            database.write(batch, UNLOGGED)
 
     def _reached(self, partition: int) -> int:
         reached = self.reached(partition)

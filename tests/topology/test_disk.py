@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import os
+import random
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -257,28 +259,128 @@ def test_a_scan_gives_the_rows_of_its_prefix_by_key(log: Changelog, disk: Path) 
         assert list(scan(db, b"z/")) == [(b"z/a", b"1"), (b"z/b", b"2")]
 
 
-DIES = """
+WRITES = """
 import os, sys
 from pathlib import Path
-from streams.owners import Entry, Stamp
 from tests.topology.changelog_model import NUMBER, Changelog, Owner
+from tests.topology.test_disk import batch
 found = Owner(Changelog(), [], Path(sys.argv[1]))
-for batch in range(40):
-    rows = [Entry(n, b"l/%06d" % n, os.urandom(1000), Stamp(-1, 0)) for n in range(batch * 500, batch * 500 + 500)]
-    found.table.restore(NUMBER, rows, in_bulk=True)
-if sys.argv[2] == "kept":
+start = 0 if found.table.reached(NUMBER) is None else found.table.reached(NUMBER) + 1
+for offset in range(start, start + int(sys.argv[2])):
+    found.table._put(NUMBER, batch(offset), offset)
+if sys.argv[3] == "kept":
     found.table.keep(NUMBER)
 os._exit(9)
 """
 
 
-@pytest.mark.parametrize("how", ["killed", "kept"])
-def test_a_worker_killed_while_it_restores_in_bulk_leaves_an_earlier_moment_whole(tmp_path: Path, how: str) -> None:
-    ended = subprocess.run([sys.executable, "-c", DIES, str(tmp_path), how], cwd=ROOT, check=False)
+def batch(offset: int) -> list[tuple[bytes, bytes]]:
+    """What is written with a changelog offset: some rows of few keys, as large as rows are, none like another."""
+    chance = random.Random(offset)
+    return [(b"l/%02d" % chance.randrange(40), chance.randbytes(chance.randrange(2_000, 9_000))) for _ in range(5)]
+
+
+def write(directory: Path, offsets: int, how: str) -> None:
+    """A worker that writes so many, then dies of SIGKILL; "kept": after it made them last."""
+    ended = subprocess.run([sys.executable, "-c", WRITES, str(directory), str(offsets), how], cwd=ROOT, check=False)
     assert ended.returncode == 9
+
+
+def rows_at(offset: int | None) -> dict[bytes, bytes]:
+    """What stands in the rows when everything up to an offset was written and nothing after it."""
+    return {key: value for number in range(-1 if offset is None else offset + 1) for key, value in batch(number)}
+
+
+@pytest.mark.parametrize(("how", "reached"), [("killed", range(1, 1_500)), ("kept", [1_499])])
+def test_a_worker_that_is_killed_leaves_an_earlier_moment_whole(
+    tmp_path: Path, how: str, reached: Sequence[int]
+) -> None:
+    write(tmp_path, 1_500, how)
     with owner(Changelog(), [], tmp_path) as found:
-        reached = found.table.reached(NUMBER)
-        assert reached is not None
-        rows = list(found.rows())
-    assert rows == [b"l/%06d" % number for number in range(reached + 1)]
-    assert (reached == 19_999) == (how == "kept")
+        offset = found.table.reached(NUMBER)
+        assert offset in reached
+        assert found.rows() == rows_at(offset)
+
+
+@pytest.fixture(scope="module")
+def worn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk of a worker that was started, killed and ended in order several times, with files of each time."""
+    directory = tmp_path_factory.mktemp("worn")
+    for offsets, how in ((1_500, "killed"), (40, "kept"), (900, "killed"), (200, "killed")):
+        write(directory, offsets, how)
+    return directory
+
+
+def use(directory: Path) -> str:
+    """What an owner of that disk has: "told" when it may not use what lies there, else whether that is one moment."""
+    with owner(Changelog(), [], directory) as found:
+        try:
+            offset, rows = found.table.reached(NUMBER), found.rows()
+        except Broken:
+            return "told"
+        set_aside = list(found.table.store.partition_path(NUMBER).parent.glob(f"*{ASIDE}"))
+    assert rows == ({} if set_aside else rows_at(offset))
+    return "told" if set_aside else "whole"
+
+
+def copy_of(worn: Path, directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(worn, directory)
+    return database_of(Changelog(), directory)
+
+
+def test_wherever_the_list_of_files_is_cut_off_nothing_is_lost_without_a_word(worn: Path, tmp_path: Path) -> None:
+    """RocksDB takes a manifest that is cut off for one that was being written. Files named in what is gone are gone.
+
+    With a log of its own it then went on with what that log still had: newer rows and their offset, without the older.
+    """
+    manifest = only(copy_of(worn, tmp_path / "worn"), "MANIFEST-*").read_bytes()
+    seen = set()
+    for size in range(0, len(manifest), max(1, len(manifest) // 60)):
+        only(copy_of(worn, tmp_path / "cut"), "MANIFEST-*").write_bytes(manifest[:size])
+        seen.add(use(tmp_path / "cut"))
+    assert seen == {"told", "whole"}
+
+
+def test_damage_anywhere_is_told_or_leaves_an_earlier_moment_whole(worn: Path, tmp_path: Path) -> None:
+    chance, seen = random.Random(5), set()
+    for _ in range(50):
+        path = copy_of(worn, tmp_path / "damaged")
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size > 16)
+        for file in chance.sample(files, chance.randrange(1, 4)):
+            damage_file(file, chance)
+        seen.add(use(tmp_path / "damaged"))
+    assert seen == {"told", "whole"}
+
+
+def test_the_list_of_files_stays_within_one_block_however_many_there_were(tmp_path: Path) -> None:
+    """In a second block, one that can be read would go on after one that can't."""
+    with owner(Changelog(), [], tmp_path) as found:
+        for number in range(400):
+            found.table._put(NUMBER, [(b"l/1", b"%d" % number)], number)
+            found.table.keep(NUMBER)
+        path = found.table.store.partition_path(NUMBER)
+        assert max(file.stat().st_size for file in path.glob("MANIFEST-*")) < 32 << 10
+        assert len(list(path.glob("*.sst"))) < 20
+
+
+def damage_file(file: Path, chance: random.Random) -> None:
+    """Cut off, written over with nonsense, or with nothing, as by a disk that lost a piece."""
+    size = file.stat().st_size
+    with file.open("r+b") as opened:
+        opened.seek(chance.randrange(size))
+        match chance.randrange(3):
+            case 0:
+                opened.truncate()
+            case 1:
+                opened.write(b"\xa5\x5a\xa5")
+            case _:
+                opened.write(bytes(chance.choice((16, 4_096, 40_000)))[: size - opened.tell()])
+
+
+def test_what_an_earlier_release_wrote_to_a_log_of_rocksdb_is_read_from_it(tmp_path: Path) -> None:
+    with owner(Changelog(), [], tmp_path) as found:
+        found.table._db(NUMBER).put(b"l/1", b"logged")
+        found.table._db(NUMBER).put(OFFSET_KEY, b"7")
+    with owner(Changelog(), [], tmp_path) as found:
+        assert (found.table.reached(NUMBER), found.rows()) == (7, {b"l/1": b"logged"})
