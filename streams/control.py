@@ -47,7 +47,7 @@ STAGE = metrics.STAGE
 _TURN = 4
 # A landing gathers so long: rows of a lead that changes often are written once, and requests to the broker are few and
 # large. No verdict waits for it; a process that ends then has that much more to repeat.
-_GATHER_S = 0.025
+_GATHER_S = 0.05
 PROMPT = frozenset((Decision, Revocation, Directive))
 """Outputs that somebody waits for. All others are sent by the landing, many at a time; a topic is one or the other."""
 
