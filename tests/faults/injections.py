@@ -9,11 +9,12 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from deploy import kafka_admin
 from streams.kafka import make_producer
@@ -354,12 +355,27 @@ def lose_changelog(stage: Stage) -> None:
     """The changelog is deleted and made anew; everything in it is to be had from the journal alone."""
     with stage.cast.held("worker"):
         admin = admin_of(stage.settings)
+        lost = _topic_id(admin)
         admin.delete_topics([CHANGELOG])[CHANGELOG].result()
-        if not eventually(lambda: CHANGELOG not in admin.list_topics(timeout=5).topics, 30):
-            raise NotInjectedError
-        kafka_admin.ensure_topics(stage.settings)
+
+        def is_there_anew() -> bool:
+            # Brokers learn of it one after the other: one that has not heard of it says that nothing is missing.
+            with suppress(kafka_admin.ClusterError):  # one that hears of it between two questions
+                kafka_admin.ensure_topics(stage.settings)
+            return _topic_id(admin) not in (None, lost)
+
+        if not eventually(is_there_anew, 60):
+            raise TimeoutError(f"{CHANGELOG} was not made anew within a minute")
         if stage.chance.random() < 0.5:
             _lose_disk(stage)
+
+
+def _topic_id(admin: AdminClient) -> str | None:
+    """What the changelog was given when it was made; None when the broker that was asked knows of none."""
+    try:
+        return str(admin.describe_topics(TopicCollection([CHANGELOG]))[CHANGELOG].result().topic_id)
+    except KafkaException:
+        return None
 
 
 # --- what it leans on
