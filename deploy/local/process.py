@@ -19,6 +19,7 @@ import psutil
 
 START_TIME_SLACK_S = 1.0
 LOOK_EVERY_S = 0.02
+COMMAND_LINE_WITHIN_S = 10.0
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -81,7 +82,16 @@ def spawn(command: Sequence[str], directory: Path, service: str, env: dict[str, 
     _children[child.pid] = child
     process = psutil.Process(child.pid)
     _write(directory / f"{service}.pid", Written(child.pid, process.create_time(), mark(directory, service)))
+    _await_command_line(process, mark(directory, service))
     return process
+
+
+def _await_command_line(process: psutil.Process, sought: str) -> None:
+    """Linux tells a parent that its child's program runs before the child has a command line to be known by."""
+    until = time.monotonic() + COMMAND_LINE_WITHIN_S
+    with suppress(psutil.Error):  # it has ended already, and its log says why
+        while is_running(process) and sought not in process.cmdline() and time.monotonic() < until:
+            time.sleep(LOOK_EVERY_S)
 
 
 def find(directory: Path, service: str) -> psutil.Process | None:

@@ -111,6 +111,22 @@ def test_a_process_whose_start_was_not_written_down_is_found_and_ended(tmp_path:
     assert process.find(tmp_path, "kafka") is None
 
 
+def test_a_service_is_found_at_once_though_its_command_line_is_shown_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen once, on a machine with twenty processes ready to run: a broker that had just started "does not run"."""
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    sleeper.chmod(0o755)
+    shown, late = psutil.Process.cmdline, time.monotonic() + 0.5
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: shown(self) if time.monotonic() > late else [])
+    spawned = process.spawn([str(sleeper)], tmp_path, "kafka", {})
+    try:
+        assert process.find(tmp_path, "kafka") == spawned
+    finally:
+        process.end(spawned, tmp_path, "kafka", 5)
+
+
 def test_what_does_not_end_when_asked_is_forced(tmp_path: Path) -> None:
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     command = [sys.executable, "-c", stubborn, process.mark(tmp_path, "kafka")]
