@@ -4,7 +4,7 @@ A lane does with each entry, in this order:
 
 1. decode and fold it as soon as it comes; what somebody waits for (`PROMPT`) is handed to the producer at once;
 2. hand over the rest, and wait until the broker has acknowledged every output;
-3. write the changed rows: changelog, its acknowledgement, then the disk;
+3. write the changed rows: changelog, its acknowledgement, then RocksDB;
 4. acknowledge the entries, so that they may be committed.
 
 Steps 2 to 4, the landing, are done for all entries judged so far together, while those that come next are judged: a

@@ -2,7 +2,7 @@
 
 A copy is what a restoration makes, by the same rules (`streams.owners`), in the same directory; nobody judges by it.
 Copying yields to judging: it reads a little, then pauses for at least as long as that took.
-Tests: `tests/topology/test_standby.py`, `tests/faults/test_standby.py`.
+Tests: `tests/topology/test_standby.py`, `tests/faults/test_rebalance.py`.
 """
 
 import asyncio
