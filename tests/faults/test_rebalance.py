@@ -121,6 +121,7 @@ class Course:
     restart_away_s: float = 0.0
     restart_rebalances: int = 0
     restart_kept: bool = False
+    restart_read: float | None = None
     idle_is_ready: bool = False
     exit_codes: list[int] = field(default_factory=list)
     handed_over_after_s: float = 0.0
@@ -239,6 +240,7 @@ def _run(found: Course, directory: Path, workers: list[Worker]) -> None:
         two = start("two")
         eventually(lambda: two.partitions is not None, PATIENCE_S)
         found.restart_away_s = time.monotonic() - ended
+        found.restart_read = two.metric("mandate_recovery_rows_total")
         time.sleep(2)
         found.restart_rebalances = len(one.announced) - before
         found.restart_kept = two.partitions == owned
@@ -285,6 +287,7 @@ def test_a_worker_that_is_back_within_its_session_gets_its_partitions_back_and_n
         pytest.skip(f"this machine is too busy: the restart took {course.restart_away_s:.1f} s")
     assert course.restart_rebalances == 0
     assert course.restart_kept
+    assert course.restart_read == 0, "an orderly end leaves nothing on the changelog that the disk does not hold"
 
 
 def test_a_worker_that_owns_no_partition_is_ready_all_the_same(course: Course) -> None:
