@@ -99,7 +99,6 @@ class Worker:
         if self._ticking is not None:
             self._ticking.cancel()
         await self.app.stop()
-        await asyncio.to_thread(self._table.keep_all)
         if self.control.spans is not None:
             await asyncio.to_thread(self.control.spans.close)
 

@@ -162,11 +162,6 @@ class ExecutionTable(Table):
             with self._trusting(partition) as database:
                 database.flush()
 
-    def keep_all(self) -> None:
-        """`keep` for every partition whose database is open."""
-        for number in sorted(self._unkept):
-            self.keep(number)
-
     def ledger(self, partition: int) -> Ledger:
         """Who owned a partition, as far as the disk knows."""
         if partition not in self._ledgers:

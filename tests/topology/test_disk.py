@@ -270,8 +270,8 @@ for offset in range(start, start + int(sys.argv[2])):
     found.table._put(NUMBER, batch(offset), offset)
 if sys.argv[3] == "kept":
     found.table.keep(NUMBER)
-elif sys.argv[3] == "ended":
-    found.table.keep_all()
+elif sys.argv[3] == "closed":
+    found.die()
 os._exit(9)
 """
 
@@ -283,7 +283,7 @@ def batch(offset: int) -> list[tuple[bytes, bytes]]:
 
 
 def write(directory: Path, offsets: int, how: str) -> None:
-    """A worker that writes so many, then dies of SIGKILL; "kept" or "ended": after it made them last."""
+    """A worker that writes so many, then dies of SIGKILL; "kept" or "closed": after it made them last."""
     ended = subprocess.run([sys.executable, "-c", WRITES, str(directory), str(offsets), how], cwd=ROOT, check=False)
     assert ended.returncode == 9
 
@@ -293,7 +293,7 @@ def rows_at(offset: int | None) -> dict[bytes, bytes]:
     return {key: value for number in range(-1 if offset is None else offset + 1) for key, value in batch(number)}
 
 
-@pytest.mark.parametrize(("how", "reached"), [("killed", range(1, 1_500)), ("kept", [1_499]), ("ended", [1_499])])
+@pytest.mark.parametrize(("how", "reached"), [("killed", range(1, 1_500)), ("kept", [1_499]), ("closed", [1_499])])
 def test_a_worker_that_is_killed_leaves_an_earlier_moment_whole(
     tmp_path: Path, how: str, reached: Sequence[int]
 ) -> None:
