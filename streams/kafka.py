@@ -5,6 +5,7 @@ is never logged and passed over: it surfaces as `Broken` and ends the process.
 """
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -42,6 +43,7 @@ _POLL_S = 0.2
 # As long as a delivery is tried.
 _REPORT_EVERY_MS = 5_000
 ALONE_REPORTS = 6
+CLOSE_WITHIN_S = 10.0
 _CONNECTED = ("UP", "UPDATE")
 
 
@@ -128,15 +130,43 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
 }
 
 
+class EndingConsumer(Consumer):
+    """A consumer whose close comes to an end, also where the client library's does not.
+
+    A member of a group whose client forgot every broker (see `BrokerWatch`) waits in `close` for ever, and its process
+    with it: alive, and without an error.
+    """
+
+    def close(self) -> None:
+        """Leaves the group; after CLOSE_WITHIN_S it says so and returns: the group misses this member by itself."""
+        failures: list[BaseException] = []
+        close = super().close
+
+        def run() -> None:
+            try:
+                close()
+            except BaseException as error:
+                failures.append(error)
+
+        # What does not end keeps its thread, and with it the client: letting go of that would wait too.
+        closing = threading.Thread(target=run, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_WITHIN_S)
+        if closing.is_alive():
+            print(f"mandate: kafka: a client did not end within {CLOSE_WITHIN_S:g} s.", file=sys.stderr, flush=True)
+        for failure in failures:
+            raise failure
+
+
 def make_producer(settings: "Settings", **overrides: Any) -> Producer:
     """A bare producer with the project's guarantees; most callers want a `Sender`."""
     return Producer({**PRODUCER_DEFAULTS, **settings.client_config(), **overrides})
 
 
-def make_consumer(settings: "Settings", group: str, **overrides: Any) -> Consumer:
+def make_consumer(settings: "Settings", group: str, **overrides: Any) -> EndingConsumer:
     """A consumer that commits only what it is told to, and starts at the earliest record."""
     watched = {**CONSUMER_DEFAULTS, "stats_cb": BrokerWatch()}
-    return Consumer({**watched, **settings.client_config(), "group.id": group, **overrides})
+    return EndingConsumer({**watched, **settings.client_config(), "group.id": group, **overrides})
 
 
 class Consumed(NamedTuple):

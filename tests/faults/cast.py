@@ -14,6 +14,7 @@ from pathlib import Path
 from deploy.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+RIGGED = "tests.faults.rigged"
 _LOOK_EVERY_S = 0.05
 _AGAIN_AFTER_S = 0.3
 
@@ -35,6 +36,11 @@ class Member:
         self._started_at = 0.0
         self.log_before = len(self.said())
         self.process = self._start()
+
+    @property
+    def is_rigged(self) -> bool:
+        """Whether signals make it fail or tell where it is (`tests.faults.rigged`)."""
+        return self._command[0] == RIGGED
 
     def restart_if_ended(self) -> None:
         """What the keeper does with each, now and then."""
@@ -116,6 +122,11 @@ class Cast:
             yield member
         finally:
             member.held = False
+
+    def members(self) -> dict[str, Member]:
+        """Those that are there now, by their names."""
+        with self._lock:
+            return dict(self._members)
 
     def ended(self) -> dict[str, int]:
         """How often each ended by itself."""

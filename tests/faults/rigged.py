@@ -1,9 +1,11 @@
 """`python -m tests.faults.rigged FILE COMMAND...`: a command of Mandate in a process that can be made to fail within.
 
 Nothing of this is in the code that runs in production: the steps are wrapped here, in the test's process, before the
-command starts. On SIGUSR1, and at its start where FILE is there, it does what FILE says (`Order`).
+command starts. On SIGUSR1, and at its start where FILE is there, it does what FILE says (`Order`). On SIGUSR2 it writes
+to stderr where each of its threads is.
 """
 
+import faulthandler
 import json
 import os
 import runpy
@@ -107,6 +109,7 @@ def main(file: Path, command: list[str]) -> None:
     order.put_clock_wrong()
     order.take()
     signal.signal(signal.SIGUSR1, order.take)
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
     if command[0] == "worker":
         rig_worker(order)
     sys.argv = ["mandate", *command]

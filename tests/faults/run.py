@@ -131,7 +131,8 @@ class Run:
         tally.rescued[fault.name] += 1
         on.remove_state()
         if not on.recovered(SETTLE_WITHIN_S) and not on.over.is_set():
-            tally.trouble.append(f"{fault.name}: nothing is decided any more; injections ended there")
+            words = on.last_words()
+            tally.trouble.append(f"{fault.name}: nothing is decided any more; injections ended there\n{words}")
             on.over.set()
 
     def _begin_beside(self, fault: Fault) -> None:

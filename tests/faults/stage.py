@@ -22,7 +22,7 @@ from deploy.commands import policy_activate
 from deploy.settings import PACKAGED_POLICY, Settings
 from schemas.catalogue import EVENT_INPUTS, TOPICS
 from streams.registry import connect
-from tests.faults.cast import Cast
+from tests.faults.cast import RIGGED, Cast
 from tests.faults.ground import Ground, eventually
 from tests.faults.history import JOURNAL, Effect, Notes, write_notes
 from tests.faults.load import LiveLoad
@@ -30,9 +30,9 @@ from tests.faults.onlooker import Onlooker
 
 FEED, SLOW = "feed", "slow"
 READY = "control ready: partitions"
-RIGGED = "tests.faults.rigged"
 DISK_MB = 192
 _CATCH_UP_S = 60.0
+_LAST_LINES = 60
 
 
 class NotInjectedError(Exception):
@@ -154,6 +154,18 @@ class Stage:
                 break
         return True
 
+    def last_words(self) -> str:
+        """What each process printed last; of workers and intake, where each of their threads is."""
+        members = self.cast.members()
+        for member in members.values():
+            if member.is_rigged:
+                member.send(signal.SIGUSR2)
+        time.sleep(1)
+        return "\n".join(
+            f"{name} ({'ended' if member.process.poll() is not None else 'runs'}):\n{_tail(member.said(), _LAST_LINES)}"
+            for name, member in members.items()
+        )
+
     def stalls(self, requests: set[str]) -> list[float]:
         """How long each of some requests waited for its decision, in seconds; without those that wait still."""
         decided, acknowledged = self.onlooker.seen.decided, self.load.acknowledged
@@ -263,6 +275,10 @@ def _mount(directory: Path) -> bool:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
     except OSError:
         return False
+
+
+def _tail(text: str, lines: int) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 
 def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,11 @@ from typing import cast
 
 import pytest
 
+from deploy.local.ports import pick_free
+from deploy.settings import LOOPBACK, load_settings
 from tests.faults.__main__ import per_ground, share
+from tests.faults.cast import RIGGED, Cast
+from tests.faults.ground import eventually
 from tests.faults.injections import FAULTS, Fault
 from tests.faults.rigged import STEPS, Order, wrap
 from tests.faults.run import Plan, Run, Tally
@@ -38,6 +43,9 @@ class Calm:
 
     def remove_state(self) -> None:
         self.removed += 1
+
+    def last_words(self) -> str:
+        return "intake (runs): in close"
 
     def apart(self) -> "Calm":
         return self
@@ -97,7 +105,7 @@ def test_what_is_not_got_over_is_told_and_ends_the_injections() -> None:
     stuck = Calm(recovers=False)
     tally = inject([fault("a", seen)], Plan(5, 0.0, must=True), stuck)
     assert (seen, stuck.removed, tally.rescued) == (["a"], 1, {"a": 1})
-    assert tally.trouble == ["a: nothing is decided any more; injections ended there"]
+    assert tally.trouble == ["a: nothing is decided any more; injections ended there\nintake (runs): in close"]
 
 
 def test_grounds_share_the_time_so_that_starts_checks_and_later_grounds_have_theirs() -> None:
@@ -157,6 +165,26 @@ def test_a_wrong_clock_is_wrong_for_all_that_ask_python_and_stays_ordered(
     assert abs(time.time() - before - by_s) < 60
     assert abs(time.time_ns() / 1e9 - before - by_s) < 60
     assert file.exists()
+
+
+def test_a_rigged_process_tells_where_it_is(tmp_path: Path) -> None:
+    nobody = load_settings(kafka_bootstrap=f"{LOOPBACK}:{pick_free(1)[0]}", registry_url=f"http://{LOOPBACK}:1")
+    cast = Cast(tmp_path)
+    try:
+        member = cast.enter("intake", nobody, RIGGED, str(tmp_path / "order"), "intake")
+        assert member.is_rigged
+
+        def tells() -> bool:
+            # Before it has got so far, the signal ends it; then it is started again.
+            if "Thread" not in member.said():
+                time.sleep(0.5)
+                member.send(signal.SIGUSR2)
+            return "deploy/cli.py" in member.said()
+
+        assert eventually(tells, 60)
+        assert cast.members() == {"intake": member}
+    finally:
+        cast.close()
 
 
 def test_a_wrapped_method_does_what_it_did() -> None:

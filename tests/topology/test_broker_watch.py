@@ -1,14 +1,18 @@
-"""A consumer that no broker is connected to any more ends its process; it would wait for ever otherwise."""
+"""A consumer that no broker is connected to any more ends its process; it would wait for ever otherwise, in its poll
+or in its close."""
 
 import json
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from deploy.local.ports import pick_free
-from deploy.settings import LOOPBACK, load_settings
-from streams import Broken
-from streams.kafka import ALONE_REPORTS, BrokerWatch, make_consumer
+from deploy.settings import LOOPBACK, Settings, load_settings
+from streams import Broken, kafka
+from streams.kafka import ALONE_REPORTS, BrokerWatch, EndingConsumer, make_consumer
 from tests.faults.ground import eventually
 
 
@@ -62,4 +66,54 @@ def test_what_the_watch_raises_comes_out_of_the_consumers_poll() -> None:
 
     assert eventually(polls_raise, 20)
     with suppress(Broken):
+        consumer.close()
+
+
+@pytest.fixture
+def member(stack: Settings) -> Iterator[tuple[EndingConsumer, threading.Event]]:
+    """A member of a group whose close waits until the event is set: it gives its partitions up no earlier."""
+    assigned, over = threading.Event(), threading.Event()
+    consumer = make_consumer(stack, "test-never-ends")
+    consumer.subscribe(
+        ["agent.requests"], on_assign=lambda *_: assigned.set(), on_revoke=lambda *_: over.wait(60) and None
+    )
+    assert eventually(lambda: consumer.poll(0.1) is None and assigned.is_set(), 30)
+    yield consumer, over
+    over.set()
+
+
+def test_a_close_that_does_not_end_is_left_after_a_time(
+    member: tuple[EndingConsumer, threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    consumer, _ = member
+    monkeypatch.setattr(kafka, "CLOSE_WITHIN_S", 0.5)
+    began = time.monotonic()
+    consumer.close()
+    assert 0.5 <= time.monotonic() - began < 5
+    assert "a client did not end within 0.5 s" in capsys.readouterr().err
+
+
+def test_a_close_that_ends_is_waited_for(
+    member: tuple[EndingConsumer, threading.Event], capsys: pytest.CaptureFixture[str]
+) -> None:
+    consumer, over = member
+    threading.Timer(1, over.set).start()
+    consumer.close()
+    assert over.is_set()
+    assert capsys.readouterr().err == ""
+    with pytest.raises(RuntimeError, match="closed"):
+        consumer.poll(0)
+
+
+def test_what_fails_in_a_close_is_raised(stack: Settings) -> None:
+    def fail(*_: object) -> None:
+        raise Broken("a delivery failed")
+
+    assigned = threading.Event()
+    consumer = make_consumer(stack, "test-fails")
+    consumer.subscribe(["agent.requests"], on_assign=lambda *_: assigned.set(), on_revoke=fail)
+    assert eventually(lambda: consumer.poll(0.1) is None and assigned.is_set(), 30)
+    with pytest.raises(Broken, match="a delivery failed"):
         consumer.close()
