@@ -46,6 +46,17 @@ _CONSUMER: dict[str, str | int | bool] = {
 }
 
 
+class _Watch:
+    """Counts a client's reports of no connection that came one after the other."""
+
+    def __init__(self) -> None:
+        self.alone = 0
+
+    def __call__(self, statistics: str) -> None:
+        brokers = json.loads(statistics)["brokers"].values()
+        self.alone = 0 if any(broker["state"] in _CONNECTED for broker in brokers) else self.alone + 1
+
+
 class Tail:
     """A consumer of all partitions of some topics, in a thread of its own.
 
@@ -74,7 +85,7 @@ class Tail:
         self._behind: set[tuple[str, int]] = set()
         self._consumer: Consumer | None = None
         self._next: dict[tuple[str, int], int] = {}
-        self._alone = 0
+        self._watch = _Watch()
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"mandate {topics[0]}", daemon=True)
 
@@ -116,22 +127,17 @@ class Tail:
         return places
 
     def _connect(self) -> Consumer:
-        self._alone = 0
-        watched = {"error_cb": self._note, "stats_cb": self._look}
+        self._watch = _Watch()
+        watched = {"error_cb": self._note, "stats_cb": self._watch}
         return Consumer({**_CONSUMER, **self._kafka, **watched}, logger=log)
-
-    def _look(self, statistics: str) -> None:
-        """Counts the client's reports of no connection. See `_begin_again`."""
-        brokers = json.loads(statistics)["brokers"].values()
-        self._alone = 0 if any(broker["state"] in _CONNECTED for broker in brokers) else self._alone + 1
 
     def _begin_again(self, before: Consumer) -> Consumer:
         """Another client, that goes on where the one before it is.
 
         A broker that was paused may tell that there are no brokers at all. librdkafka (2.13 to 2.16, its issue 5301)
-        then forgets every address and never looks for one again.
+        then forgets every address and never looks for one again. Such a client may never come back from its close.
         """
-        before.close()
+        threading.Thread(target=before.close, name="close", daemon=True).start()
         consumer = self._connect()
         consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
         return consumer
@@ -143,7 +149,7 @@ class Tail:
         assert self._consumer is not None
         try:
             while not self._stopping.is_set():
-                if self._alone >= _ALONE_REPORTS:
+                if self._watch.alone >= _ALONE_REPORTS:
                     self._consumer = self._begin_again(self._consumer)
                 message = self._consumer.poll(_POLL_S)
                 if message is not None and self._readable(message):

@@ -178,6 +178,21 @@ def test_a_tail_from_the_end_has_everything_that_is_written_after_it_began(contr
         assert seen == [b"after"]
 
 
+class NeverCloses:
+    """A client that does not come back from its close until `over` is set."""
+
+    def __init__(self, client: Consumer, over: threading.Event) -> None:
+        self._client = client
+        self._over = over
+
+    def poll(self, timeout: float) -> Message | None:
+        return self._client.poll(timeout)
+
+    def close(self) -> None:
+        self._over.wait(60)
+        self._client.close()
+
+
 def test_a_tail_whose_client_forgot_its_brokers_takes_another_and_misses_nothing(control: Settings) -> None:
     topic = f"tail-{time.time_ns()}"
     admin = AdminClient(control.client_config())
@@ -186,17 +201,20 @@ def test_a_tail_whose_client_forgot_its_brokers_takes_another_and_misses_nothing
     seen: list[bytes | None] = []
     tail = Tail(control.client_config(), (topic,), start="end", take=lambda m: seen.append(m.value()), lost=print)
     tail.begin()
+    over = threading.Event()
     try:
         for word in (b"one", b"two", b"three"):
             producer.produce(topic, word)
             producer.flush(10)
             until(lambda word=word: word in seen)
-            before = tail._consumer
+            before = tail._consumer = NeverCloses(tail._consumer, over)
+            watch = tail._watch
             for _ in range(6):
-                tail._look('{"brokers": {"known": {"state": "INIT"}, "GroupCoordinator": {"state": "TRY_CONNECT"}}}')
+                watch('{"brokers": {"known": {"state": "INIT"}, "GroupCoordinator": {"state": "TRY_CONNECT"}}}')
             until(lambda before=before: tail._consumer is not before)
     finally:
         tail.stop()
+        over.set()
     assert seen == [b"one", b"two", b"three"]
 
 
