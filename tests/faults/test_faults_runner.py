@@ -184,6 +184,7 @@ def test_a_rigged_process_tells_where_it_is(tmp_path: Path) -> None:
         assert eventually(tells, 60)
         assert cast.members() == {"intake": member}
     finally:
+        cast.leave("intake", signal.SIGKILL)
         cast.close()
 
 
