@@ -176,13 +176,16 @@ def test_a_rigged_process_tells_where_it_is(tmp_path: Path) -> None:
 
         def tells() -> bool:
             # Before it has got so far, the signal ends it; then it is started again.
-            if "Thread" not in member.said():
+            if "hread 0x" not in member.said():
                 time.sleep(0.5)
                 member.send(signal.SIGUSR2)
             return "deploy/cli.py" in member.said()
 
         assert eventually(tells, 60)
         assert cast.members() == {"intake": member}
+        words = Stage.last_words(SimpleNamespace(cast=cast))
+        assert words.startswith("intake (")
+        assert "hread 0x" in words
     finally:
         cast.leave("intake", signal.SIGKILL)
         cast.close()

@@ -2,16 +2,20 @@
 or in its close."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from deploy.local.ports import pick_free
 from deploy.settings import LOOPBACK, Settings, load_settings
-from streams import Broken, kafka
+from streams import EXIT_BROKEN, Broken, kafka
 from streams.kafka import ALONE_REPORTS, BrokerWatch, EndingConsumer, make_consumer
 from tests.faults.ground import eventually
 
@@ -93,6 +97,30 @@ def test_a_close_that_does_not_end_is_left_after_a_time(
     consumer.close()
     assert 0.5 <= time.monotonic() - began < 5
     assert "a client did not end within 0.5 s" in capsys.readouterr().err
+
+
+STUCK = """
+import threading
+from deploy.settings import load_settings
+from streams import EXIT_BROKEN, kafka
+kafka.CLOSE_WITHIN_S = 0.5
+assigned, never = threading.Event(), threading.Event()
+consumer = kafka.make_consumer(load_settings(), "test-stuck-process")
+consumer.subscribe(["agent.requests"], on_assign=lambda *_: assigned.set(), on_revoke=lambda *_: never.wait())
+while not assigned.is_set():
+    consumer.poll(0.1)
+consumer.close()
+raise SystemExit(EXIT_BROKEN)
+"""
+
+
+def test_a_process_whose_client_never_ends_ends(stack: Settings) -> None:
+    """Not by the close alone: what lets go of such a client would wait too."""
+    environment = {**os.environ, **stack.to_env(), "PYTHONPATH": str(Path(__file__).parents[2]), "MANDATE_CONFIG": ""}
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK], env=environment, timeout=60, check=False, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (EXIT_BROKEN, "mandate: kafka: a client did not end within 0.5 s.\n")
 
 
 def test_a_close_that_ends_is_waited_for(
