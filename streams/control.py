@@ -7,8 +7,9 @@ A lane does with each entry, in this order:
 3. write the changed rows: changelog, its acknowledgement, then RocksDB;
 4. acknowledge the entries, so that they may be committed.
 
-Steps 2 to 4, the landing, are done for all entries judged so far together, while those that come next are judged: a
-verdict never waits for the rows of others. One landing ends before the next begins, so the order holds for every entry.
+Step 1 is done in the thread that reads the journal, with no queue between. Steps 2 to 4, the landing, are done on the
+loop, for all entries judged so far together, while those that come next are judged: a verdict never waits for the rows
+of others. One landing ends before the next begins, so the order holds for every entry.
 
 Whatever ends the process between two of these, the next owner reads the entries again from the last row written.
 Before 3 the rows are as they were and the same outputs come again, byte for byte; after 3 the entries are passed
@@ -18,8 +19,8 @@ failed delivery or a defect ends the process (`streams.end_process`), a record t
 
 import asyncio
 import logging
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -43,11 +44,11 @@ JOURNAL = TOPIC_OF[JournalEntry]
 DEAD_LETTERS = TOPIC_OF[DeadLetter]
 SOURCE = "/mandate/control"
 STAGE = metrics.STAGE
-# After so many entries or records the loop looks at what else is ready: other lanes, and what has arrived, above all.
+# After so many records of a landing the loop looks at what else is ready.
 _TURN = 4
 # A landing gathers so long: rows of a lead that changes often are written once, and requests to the broker are few and
 # large. No verdict waits for it; a process that ends then has that much more to repeat.
-_GATHER_S = 0.05
+_GATHER_S = 0.1
 PROMPT = frozenset((Decision, Revocation, Directive))
 """Outputs that somebody waits for. All others are sent by the landing, many at a time; a topic is one or the other."""
 
@@ -82,7 +83,11 @@ Acknowledge = Callable[[int, int], None]
 
 
 class Lane:
-    """One partition, from the moment it is taken over until it is given up."""
+    """One partition, from the moment it is taken over until it is given up. Make it on the loop.
+
+    Two threads work here: the reader's judges (`take`), the loop lands (`run`). The fold, and what was judged and is not
+    landing yet, belong to whoever holds the lock.
+    """
 
     def __init__(
         self,
@@ -101,8 +106,8 @@ class Lane:
         self._codec = codec
         self._clock = clock
         self._spans = spans
-        self._waiting: deque[Consumed] = deque()
-        self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
         self._outputs = self._prompt.open()
         self._later: list[tuple[Output, JournalEntry]] = []
         self._judged = asyncio.Event()
@@ -113,49 +118,42 @@ class Lane:
         self._closing = False
         self.meter = metrics.Meter(number, fold, clock)
 
-    def add(self, records: Sequence[Consumed]) -> None:
-        """Appends entries to those that wait."""
-        self._waiting.extend(records)
-        self.meter.arrived(records)
-        self._arrived.set()
-
     @property
     def waiting(self) -> int:
-        """Entries that are not acknowledged."""
-        return len(self._waiting) + self._in_hand
+        """Entries that are judged and not acknowledged."""
+        return self._in_hand
 
-    def close(self) -> None:
-        """Ends the lane once the batch in hand is acknowledged; what waits is dropped."""
-        self._closing = True
-        self._waiting.clear()
-        self._arrived.set()
-
-    async def run(self, acknowledge: Acknowledge) -> None:
-        """Works until closed. Any error ends the process."""
-        landing = asyncio.create_task(self._land(acknowledge), name=f"landing {self.number}")
+    def take(self, records: Sequence[Consumed]) -> None:
+        """Judges entries, in the thread that reads. Those that come when the lane is closed are dropped."""
         try:
-            while await self._some_wait():
-                while self._waiting:
-                    for _ in range(min(_TURN, len(self._waiting))):
-                        self._judge(self._waiting.popleft())
-                    await asyncio.sleep(0)
-            self._judged.set()
-            await landing
+            self.meter.arrived(records)
+            for record in records:
+                with self._lock:
+                    if self._closing:
+                        return
+                    self._judge(record)
         except RowError as error:
             end_process(self._table.distrust(self.number, error))
         except Exception as error:
             end_process(error)
 
-    async def _land(self, acknowledge: Acknowledge) -> None:
-        """Steps 2 to 4, again and again, until closed and nothing is left."""
+    def close(self) -> None:
+        """Ends the lane once what is judged has landed; when this returns, nothing more is judged."""
+        with self._lock:
+            self._closing = True
+        self._judged.set()
+
+    async def run(self, acknowledge: Acknowledge) -> None:
+        """Steps 2 to 4, again and again, until closed and nothing is left. Any error ends the process."""
         try:
             while await self._some_judged():
                 # Outputs, rows and offset are taken together, with nothing judged in between.
-                prompt, self._outputs = self._outputs, self._prompt.open()
-                later, self._later = self._later, []
-                rows, count, last = self.fold.take_writes(), self._in_hand, self._last
-                applied = last if self.fold.applied_offset is None else self.fold.applied_offset
-                noted = self.meter.land()
+                with self._lock:
+                    prompt, self._outputs = self._outputs, self._prompt.open()
+                    later, self._later = self._later, []
+                    rows, count, last = self.fold.take_writes(), self._in_hand, self._last
+                    applied = last if self.fold.applied_offset is None else self.fold.applied_offset
+                    noted = self.meter.land()
                 sent = self._gathering.open()
                 await self._send_all(later, sent)
                 await prompt.wait()
@@ -164,7 +162,8 @@ class Lane:
                 await self._table.write(self._gathering, self.number, rows, applied)
                 acknowledge(self.number, last + 1)
                 self.meter.applied(noted, last)
-                self._in_hand -= count
+                with self._lock:
+                    self._in_hand -= count
         except Exception as error:
             end_process(error)
 
@@ -176,16 +175,11 @@ class Lane:
             await asyncio.sleep(_GATHER_S)
         return self._in_hand > 0
 
-    async def _some_wait(self) -> bool:
-        while not self._waiting and not self._closing:
-            self._arrived.clear()
-            await self._arrived.wait()
-        return not self._closing
-
     def _judge(self, record: Consumed) -> None:
         self._in_hand += 1
         self._last = record.offset
-        self._judged.set()
+        if self._in_hand == 1:
+            self._loop.call_soon_threadsafe(self._judged.set)
         try:
             entry = self._codec.decode(JournalEntry, record.value)
         except CodecError as error:
@@ -291,11 +285,9 @@ class Control:
         """What the lanes count; may be asked from any thread."""
         return [lane.meter for lane in list(self._lanes.values())]
 
-    def take(self, partition: int, records: Sequence[Consumed]) -> None:
-        """Entries that were read."""
-        lane = self._lanes.get(partition)
-        if lane is not None:
-            lane.add(records)
+    def lane(self, partition: int) -> Lane | None:
+        """Who judges a partition's entries now."""
+        return self._lanes.get(partition)
 
     async def open(self, partitions: Iterable[int]) -> Mapping[int, int | None]:
         """Makes the lanes of partitions whose rows are restored; answers where each goes on."""
@@ -317,7 +309,7 @@ class Control:
         return starts
 
     async def settle(self) -> None:
-        """Ends the batches in hand, drops what waits, gives every partition up."""
+        """Judges nothing more, lands what was judged, gives every partition up."""
         if self._lanes:
             self._given_up_at = time.monotonic()
         for lane in self._lanes.values():

@@ -43,7 +43,10 @@ class Offsets:
     def received(self, place: Place, offset: int) -> Receipt:
         """Notes a consumed record; offsets of a place ascend."""
         receipt = Receipt(offset)
-        self._open.setdefault(place, deque()).append(receipt)
+        receipts = self._open.get(place)
+        if receipts is None:
+            receipts = self._open[place] = deque()
+        receipts.append(receipt)
         return receipt
 
     def take_committable(self) -> dict[Place, int]:

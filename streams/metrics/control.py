@@ -115,18 +115,23 @@ class Record(Protocol):
 class Noted:
     """What one landing is about. `oldest`: time of its first entry, None while there is none."""
 
-    __slots__ = ("began", "judged", "kinds", "oldest", "unread")
+    __slots__ = ("began", "judged", "kinds", "law", "oldest", "unread")
 
     def __init__(self) -> None:
         self.oldest: TimeUs | None = None
         self.kinds: list[EntryKind] = []
         self.judged: list[tuple[JournalEntry, list[Output]]] = []
         self.unread: list[DeadLetterCode] = []
+        self.law: Law | None = None
         self.began = 0.0
 
 
 class Meter:
-    """Counts what passes through one lane. The loop calls it; a scrape, in its thread, only reads attributes."""
+    """Counts what passes through one lane. A scrape, in its thread, only reads attributes.
+
+    What is judged is counted in the lane's judging thread, what lands on the loop; `land` with the lane's lock held, for
+    it looks at the fold.
+    """
 
     def __init__(self, number: int, fold: Measured, clock: Clock) -> None:
         self.number = number
@@ -166,6 +171,7 @@ class Meter:
         """A landing begins: what was judged so far."""
         noted, self._open = self._open, Noted()
         noted.began = time.perf_counter()
+        noted.law = self._look()
         self._landing = noted
         return noted
 
@@ -173,7 +179,7 @@ class Meter:
         """The broker has every output of a landing."""
         began, noted.began = noted.began, time.perf_counter()
         _landing("outputs").observe(noted.began - began)
-        now, law = self._clock.now(), self._fold.law
+        now, law = self._clock.now(), noted.law
         for entry, outputs in noted.judged:
             for output in outputs:
                 if type(output.value) is Decision:
@@ -197,7 +203,6 @@ class Meter:
             _entries(EntryKind.UNKNOWN).inc(len(noted.unread))
         self._next = last + 1
         self._landing = Noted()
-        self._look()
 
     def lag(self, end: int | None) -> int:
         """Entries not applied. end: the journal's, None when it is not known."""
@@ -208,10 +213,11 @@ class Meter:
         oldest = self._landing.oldest or self._open.oldest
         return 0.0 if oldest is None else max(0.0, (self._clock.now() - oldest) / _US)
 
-    def _look(self) -> None:
+    def _look(self) -> Law | None:
         law = self._fold.law
         self.revision = law.revision if law is not None else 0
         self.leads = self._fold.leads_at_hand
+        return law
 
 
 class _Lanes:

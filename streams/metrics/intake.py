@@ -1,4 +1,4 @@
-"""What an intake counts. Noted a record, counted a turn; what is sent counts when it is handed to the producer."""
+"""What an intake counts. Noted a record, counted a commit; what is sent counts when it is handed to the producer."""
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
@@ -89,7 +89,7 @@ class Meter:
             ADMISSION.observe(max(0.0, now / _US - stamped_ms / 1000))
 
     def count(self, waiting: int) -> None:
-        """A turn is over."""
+        """Shows what was noted since the last call, and how many records wait."""
         WAITING.set(waiting)
         for noted, counter in ((self._topics, RECORDS), (self._sent, SENT), (self._outcomes, OUTCOMES)):
             for label, count in Tally(noted).items():

@@ -1,6 +1,6 @@
 """Faust's consumer with four things done otherwise; `docs/decisions/transport.md` says what each one lost or cost.
 
-1. librdkafka reads the journal (`transport.fetch`) and records go straight to the reader; aiokafka, under Faust, is the
+1. librdkafka reads the journal (`transport.fetch`), and the thread that reads judges; aiokafka, under Faust, is the
    member of the group and fetches nothing, and no stream of Faust holds anything.
 2. Where reading starts is what control's state says, not what the group committed.
 3. What is committed is what control acknowledged, not what Faust believes was processed.
@@ -9,6 +9,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -26,6 +27,16 @@ log = logging.getLogger("mandate.control")
 _SHOW_LIFE_S = 1.0
 
 
+class Lane(Protocol):
+    """Who takes the records of one partition, from when it is opened until it is given up."""
+
+    def take(self, records: Sequence[Consumed]) -> None:
+        """Consecutive records, in the order in which they lie there; those that come too late are dropped.
+
+        Called in the thread that reads.
+        """
+
+
 class Reader(Protocol):
     """Who reads the journal: control."""
 
@@ -37,11 +48,11 @@ class Reader(Protocol):
     async def settle(self) -> None:
         """Ends the batches that are being processed, drops those that wait, and gives all partitions up."""
 
-    def take(self, partition: int, records: Sequence[Consumed]) -> None:
-        """Consecutive records of a partition that is open, in the order in which they lie there."""
+    def lane(self, partition: int) -> Lane | None:
+        """Who takes a partition's records now; None for one that is not open. Asked in the thread that reads."""
 
     def waiting(self, partition: int) -> int:
-        """Entries of a partition that are handed over and not acknowledged; asked from another thread."""
+        """Entries of a partition that are handed over and not acknowledged; asked in the thread that reads."""
 
 
 class Fetcher(base.Fetcher):
@@ -86,6 +97,8 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.epoch = 0
+        # Epoch, positions and lanes change together: what was read under one assignment never reaches the next.
+        self._assigning = threading.Lock()
         self._fetch: Fetch | None = None
         self._position: dict[TP, int] = {}
         self._read_again: dict[TP, int] = {}
@@ -95,13 +108,11 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    # -- 1 and 4: what is handed over -------------------------------------------------------------------------
+    # -- 1 and 4: what is handed over, in the thread that reads -------------------------------------------------
 
     def _arrived(self, epoch: int, found: Found) -> None:
         for number, records in found.items():
             self._hand_over(TP(self.reader.topic, number), records, epoch)
-        if self._fetch is not None:
-            self._fetch.took()
 
     @Service.task
     async def _show_life(self) -> None:
@@ -110,9 +121,14 @@ class Consumer(driver.Consumer):
             await self.sleep(_SHOW_LIFE_S)
 
     def _hand_over(self, tp: TP, records: list[Consumed], epoch: int) -> None:
-        if epoch == self.epoch and self._continues(tp, records):
+        with self._assigning:
+            if epoch != self.epoch or not self._continues(tp, records):
+                return
             self._position[tp] = records[-1].offset + 1
-            self.reader.take(tp.partition, records)
+            lane = self.reader.lane(tp.partition)
+        # Judging takes its time, and who gives partitions up must not wait for it: a lane that is closed drops records.
+        if lane is not None:
+            lane.take(records)
 
     def _continues(self, tp: TP, batch: list[Consumed]) -> bool:
         position = self._position.get(tp)
@@ -141,14 +157,14 @@ class Consumer(driver.Consumer):
             earliest = await self.earliest_offsets(*mine.values())
             ends = await self.highwaters(*mine.values())
             starts = {tp: start_of(tp, wanted[number], earliest[tp], ends[tp]) for number, tp in mine.items()}
-        self._position = starts
-        self._read_again = {}
+        with self._assigning:
+            self._position = starts
+            self._read_again = {}
         self._fetching().begin({tp.partition: offset for tp, offset in starts.items()}, self.epoch)
 
     def _fetching(self) -> Fetch:
         if self._fetch is None:
-            loop, waiting = asyncio.get_running_loop(), self.reader.waiting
-            self._fetch = Fetch(self.app.settings, self.reader.topic, loop, self._arrived, waiting)
+            self._fetch = Fetch(self.app.settings, self.reader.topic, self._arrived, self.reader.waiting)
         return self._fetch
 
     def journal_end(self, partition: int) -> int | None:
@@ -175,8 +191,9 @@ class Consumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Gives the partitions up: ends what is being processed and commits it. On revoke and when stopping."""
-        self.epoch += 1
-        self._position = {}
+        with self._assigning:
+            self.epoch += 1
+            self._position = {}
         if self._fetch is not None:
             self._fetch.begin({}, self.epoch)
         await self.reader.settle()

@@ -1,9 +1,9 @@
-"""Reading the journal with librdkafka, in a thread of its own. Group, assignment and commits stay with aiokafka.
+"""Reading the journal with librdkafka, in a thread of its own, which also hands over what it read. Group, assignment
+and commits stay with aiokafka.
 
-Why not aiokafka's own fetch: `docs/decisions/transport.md`.
+Why not aiokafka's own fetch, and why whoever reads judges: `docs/decisions/transport.md`.
 """
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -26,8 +26,6 @@ ROOM = 1_000
 MAX_BATCH = 500
 _IDLE_S = 0.05
 _LOOK_EVERY_S = 1.0
-# Batches that the loop has not taken yet: more would wait there without a bound while it is busy.
-_AHEAD = 2
 _FETCH = {
     "queued.min.messages": 5_000,
     "queued.max.messages.kbytes": 4_096,
@@ -39,22 +37,20 @@ Found = dict[int, list[Consumed]]
 
 
 class Fetch:
-    """One topic's partitions, each from the offset that it is told. `arrived` is called on the loop with the epoch of
-    `begin` and consecutive records by partition; `took` must follow, or nothing more comes.
+    """One topic's partitions, each from the offset that it is told.
 
-    waiting: how many entries of a partition wait to be judged or to land; called in the thread.
+    Called in the thread: `arrived`, with the epoch of `begin` and consecutive records by partition, no more of which are
+    read until it returns; `waiting`, how many entries of a partition were judged and have not landed.
     """
 
     def __init__(
         self,
         settings: "Settings",
         topic: str,
-        loop: asyncio.AbstractEventLoop,
         arrived: Callable[[int, Found], None],
         waiting: Callable[[int], int],
     ) -> None:
         self._topic = topic
-        self._loop = loop
         self._arrived = arrived
         self._waiting = waiting
         # Used by the thread only: librdkafka's `assign` beside a `poll` of another thread never returned.
@@ -64,7 +60,6 @@ class Fetch:
         self._ends: dict[int, int] = {}
         self._paused: set[int] = set()
         self._next_look = 0.0
-        self._ahead = threading.Semaphore(_AHEAD)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -77,10 +72,6 @@ class Fetch:
         """Goes on at another offset of a partition that is read."""
         self._asked.append(partial(self._seek, partition, offset, self._epoch))
 
-    def took(self) -> None:
-        """What arrived was handed on."""
-        self._ahead.release()
-
     def end(self, partition: int) -> int | None:
         """Offset after the newest entry, as a fetch of the last second told; None when it is not known."""
         end = self._ends.get(partition, -1)
@@ -89,7 +80,6 @@ class Fetch:
     def close(self) -> None:
         """Ends the thread."""
         self._closing.set()
-        self._ahead.release()
         self._thread.join()
 
     # -- in the thread
@@ -101,11 +91,10 @@ class Fetch:
                     self._asked.popleft()()
                 self._regulate()
                 if found := self._poll():
-                    self._ahead.acquire()
-                    self._loop.call_soon_threadsafe(self._arrived, self._epoch, found)
+                    self._arrived(self._epoch, found)
             self._consumer.close()
         except Exception as error:
-            if not self._loop.is_closed():
+            if not self._closing.is_set():
                 end_process(error)
 
     def _poll(self) -> Found:

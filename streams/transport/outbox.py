@@ -27,7 +27,7 @@ _CLOSE_S = 5.0
 
 
 class Deliveries:
-    """Records that are awaited together. Made by `Outbox.open`; used by one task."""
+    """Records that are awaited together. Made by `Outbox.open`; sent by one thread at a time, awaited on the loop."""
 
     __slots__ = ("__weakref__", "_arrived", "_handed", "_loop", "_waiter", "_wake", "last_offset")
 
@@ -83,7 +83,7 @@ class Outbox:
     """An idempotent producer, and the thread that hears of its deliveries.
 
     linger_ms: how long a record waits for others of its partition, to go in one request.
-    Calls come from the loop that made it. Delivery reports are gathered in the thread and handed to the loop once a
+    Calls come from the loop that made it, `send` from any thread. Delivery reports are gathered in the thread and handed to the loop once a
     round, not once a record.
     """
 

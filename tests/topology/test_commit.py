@@ -7,6 +7,7 @@ broker and a changelog that acknowledge when the test says so.
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from schemas.records import CrmEvent, CrmEventType, Decision, LeadId, Record, Tr
 from streams import EXIT_BROKEN, Broken
 from streams.app import ControlApp
 from streams.clock import SystemClock
-from streams.control import JOURNAL, PROMPT, Control
+from streams.control import _GATHER_S, JOURNAL, PROMPT, Control
 from streams.faust_tables import TableManager
 from streams.kafka import Consumed
 from streams.tables import ExecutionTable
@@ -71,11 +72,12 @@ class Broker:
 
 
 class Sent:
-    """An outbox whose records are delivered when the test says so, in any order."""
+    """An outbox whose records are delivered when the test says so, in any order. takes_s: how long a send takes."""
 
     def __init__(self) -> None:
         self.waiting: list[Deliveries] = []
         self.topics: list[str] = []
+        self.takes_s = 0.0
 
     def open(self) -> Deliveries:
         return Deliveries(asyncio.get_running_loop(), Deliveries.wake)
@@ -84,6 +86,7 @@ class Sent:
         group.hand(1)
         self.waiting.append(group)
         self.topics.append(topic)
+        time.sleep(self.takes_s)
 
     def deliver(self) -> None:
         """The broker acknowledges everything that was sent so far."""
@@ -136,9 +139,15 @@ class Engine:
 
     async def take(self, *offsets: int, body: Record | None = None) -> None:
         """Entries are judged. Faust, for its part, is told that all but the first are done with."""
-        self.control.take(0, entries(*offsets, body=body))
+        self.judge(entries(*offsets, body=body))
         self.consumer._acked[PLACE] = list(offsets[1:])
         await settle()
+
+    def judge(self, records: list[Consumed]) -> None:
+        """What the thread does that reads the journal."""
+        lane = self.control.lane(0)
+        assert lane is not None
+        lane.take(records)
 
     async def revoke(self) -> None:
         """A rebalance takes the partition, by Faust's own path."""
@@ -156,8 +165,7 @@ def entries(*offsets: int, body: Record | None = None) -> list[Consumed]:
 
 async def settle() -> None:
     """Gives every task its turn, longer than a landing gathers."""
-    for _ in range(5):
-        await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * _GATHER_S)
 
 
 def engine(drive: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
@@ -284,13 +292,15 @@ def test_a_commit_under_way_does_not_stand_for_the_last_one_of_a_revoke() -> Non
 def test_entries_that_wait_when_the_partition_is_taken_are_neither_judged_nor_committed() -> None:
     async def drive(engine: Engine) -> None:
         engine.table.writable.set()
-        engine.control.take(0, entries(*range(FIRST, FIRST + 100)))
+        engine.sent.takes_s = 0.002
+        judging = asyncio.create_task(asyncio.to_thread(engine.judge, entries(*range(FIRST, FIRST + 1_000))))
         while not engine.sent.waiting:
             await asyncio.sleep(0)
-        judged = len(engine.sent.waiting)
         asyncio.get_running_loop().call_later(0.05, engine.sent.deliver)
         await engine.revoke()  # in the middle of the batch
-        assert 0 < judged < 100
+        judged = len(engine.sent.topics)
+        await judging
+        assert 0 < judged == len(engine.sent.topics) < 1_000
         assert engine.broker.committed == [FIRST + judged]
         assert await engine.control.open([0]) == {0: FIRST + judged}
 

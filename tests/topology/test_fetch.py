@@ -1,6 +1,7 @@
 """Reading the journal with librdkafka: on a real broker, from the offset that is told, as long as there is room."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.settings import Settings
 from streams import Broken
 from streams.kafka import Sender, make_producer
-from streams.transport.fetch import FULL, ROOM, Fetch, Found
+from streams.transport.fetch import FULL, MAX_BATCH, ROOM, Fetch, Found
 
 pytestmark = pytest.mark.broker
 COUNT = 6_000
@@ -39,17 +40,16 @@ class Reading:
     def __init__(self, settings: Settings, topic: str) -> None:
         self.waiting = {0: 0, 1: 0}
         self.arrived: list[tuple[int, int, int]] = []
-        self.holds = False
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
         self.full_from: int | None = None
-        loop = asyncio.get_running_loop()
-        self.fetch = Fetch(settings, topic, loop, self._arrived, lambda number: self.waiting[number])
+        self.fetch = Fetch(settings, topic, self._arrived, lambda number: self.waiting[number])
 
     def _arrived(self, epoch: int, found: Found) -> None:
         self.arrived += [(epoch, number, record.offset) for number, records in found.items() for record in records]
         if self.full_from is not None and len(self.of(0)) > self.full_from:
             self.waiting[0] = FULL
-        if not self.holds:
-            self.fetch.took()
+        self.may_go_on.wait(30)
 
     def of(self, partition: int, epoch: int = 1) -> list[int]:
         """Offsets that arrived of a partition, in their order."""
@@ -134,15 +134,13 @@ def test_a_partition_that_was_full_when_it_was_taken_away_is_read_when_it_comes_
     reading(stack, topic, drive)
 
 
-def test_what_nobody_took_yet_is_bounded(stack: Settings, topic: str) -> None:
+def test_no_more_is_handed_over_while_what_was_read_is_being_judged(stack: Settings, topic: str) -> None:
     async def drive(reader: Reading) -> None:
-        reader.holds = True
+        reader.may_go_on.clear()
         reader.fetch.begin({0: 0, 1: 0}, 1)
         await reader.until(lambda: bool(reader.arrived))
-        assert await reader.at_rest() <= 1_000
-        reader.holds = False
-        reader.fetch.took()
-        reader.fetch.took()
+        assert await reader.at_rest() <= MAX_BATCH
+        reader.may_go_on.set()
         await reader.until(lambda: len(reader.arrived) == 2 * COUNT)
 
     reading(stack, topic, drive)
