@@ -10,7 +10,7 @@ Row keys: `p` the partition itself, `y` its policies, `l/<lead>` a lead, `t/<lea
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from processors.authority import Court
 from processors.draft import Output
@@ -55,6 +55,21 @@ class Rows(Protocol):
         """All rows whose key starts with a prefix; read once, when the partition is taken over."""
 
 
+Write = tuple[bytes, bytes]
+
+
+class Changes(NamedTuple):
+    """What changed, as it was when it was taken: what is folded afterwards does not touch it."""
+
+    before: list[Write]
+    leads: list[tuple[bytes, LeadState]]
+    after: list[Write]
+
+    def rows(self) -> list[Write]:
+        """The rows, in the order in which they must be written. Encoding them is most of their cost."""
+        return [*self.before, *((key, encode_row(state)) for key, state in self.leads), *self.after]
+
+
 class Gap(Exception):  # noqa: N818 - it is the journal's word for it
     """Entries are missing between the last one applied and this one.
 
@@ -72,7 +87,7 @@ class Partition:
         self._court = court
         self._leads: OrderedDict[LeadId, LeadState | None] = OrderedDict()
         self._dirty: dict[LeadId, LeadState] = {}
-        self._policy_writes: list[tuple[bytes, bytes]] = []
+        self._policy_writes: list[Write] = []
         row = rows.get(PARTITION_KEY)
         self._applied: int | None = decode_row(PartitionState, row).applied_offset if row else None
         self._applied_dirty = False
@@ -121,24 +136,26 @@ class Partition:
         """Passes over an entry that can't be read; raises Gap as `apply` does."""
         self._follow(offset)
 
-    def take_writes(self) -> list[tuple[bytes, bytes]]:
-        """Rows changed since the last call, in the order in which they must be written."""
+    def take_changes(self) -> Changes:
+        """What changed since the last call; takes little time, whatever the rows take."""
         earlier, later = self._timer_writes()
-        writes = self._policy_writes + earlier
-        writes += [(LEAD_PREFIX + lead.encode(), encode_row(state)) for lead, state in self._dirty.items()]
-        writes += later
+        leads = [(LEAD_PREFIX + lead.encode(), state) for lead, state in self._dirty.items()]
         if self._applied_dirty and self._applied is not None:
-            writes.append(
-                (PARTITION_KEY, encode_row(PartitionState(partition=self.number, applied_offset=self._applied)))
-            )
+            row = PartitionState(partition=self.number, applied_offset=self._applied)
+            later.append((PARTITION_KEY, encode_row(row)))
+        changes = Changes(self._policy_writes + earlier, leads, later)
         self._policy_writes, self._dirty, self._applied_dirty = [], {}, False
         self._trim_cache()
-        return writes
+        return changes
 
-    def _timer_writes(self) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
+    def take_writes(self) -> list[Write]:
+        """Rows changed since the last call, in the order in which they must be written."""
+        return self.take_changes().rows()
+
+    def _timer_writes(self) -> tuple[list[Write], list[Write]]:
         """Timer rows that moved: to an earlier time, written before the leads; to a later one, after them."""
-        earlier: list[tuple[bytes, bytes]] = []
-        later: list[tuple[bytes, bytes]] = []
+        earlier: list[Write] = []
+        later: list[Write] = []
         for lead_id in sorted(self._touched):
             due, written = self._due.get(lead_id, NEVER), self._written_due.get(lead_id, NEVER)
             if due != written:

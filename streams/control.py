@@ -26,6 +26,7 @@ from typing import Protocol
 
 from processors.draft import Output
 from processors.law import Law
+from processors.partition import Changes
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.headers import cloud_event, dead_letter
@@ -74,8 +75,8 @@ class Fold(Protocol):
     def skip(self, offset: int) -> None:
         """Counts an entry that can't be read."""
 
-    def take_writes(self) -> list[tuple[bytes, bytes]]:
-        """Rows changed since the last call, in the order in which they must be written."""
+    def take_changes(self) -> Changes:
+        """What changed since the last call; its rows may be encoded while other entries are applied."""
 
 
 MakeFold = Callable[[int, Rows], Fold]
@@ -147,11 +148,11 @@ class Lane:
         """Steps 2 to 4, again and again, until closed and nothing is left. Any error ends the process."""
         try:
             while await self._some_judged():
-                # Outputs, rows and offset are taken together, with nothing judged in between.
+                # Outputs, changes and offset are taken together, with nothing judged in between.
                 with self._lock:
                     prompt, self._outputs = self._outputs, self._prompt.open()
                     later, self._later = self._later, []
-                    rows, count, last = self.fold.take_writes(), self._in_hand, self._last
+                    changes, count, last = self.fold.take_changes(), self._in_hand, self._last
                     applied = last if self.fold.applied_offset is None else self.fold.applied_offset
                     noted = self.meter.land()
                 sent = self._gathering.open()
@@ -159,7 +160,7 @@ class Lane:
                 await prompt.wait()
                 await sent.wait()
                 self.meter.acknowledged(noted)
-                await self._table.write(self._gathering, self.number, rows, applied)
+                await self._table.write(self._gathering, self.number, changes.rows(), applied)
                 acknowledge(self.number, last + 1)
                 self.meter.applied(noted, last)
                 with self._lock:

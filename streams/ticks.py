@@ -41,9 +41,10 @@ def tick_entry(partition: int, at: TimeUs) -> JournalEntry:
 
 
 class Ticks:
-    """Appends a tick to each owned partition whenever the clock has moved by the interval.
+    """Appends a tick to each owned partition once an interval of the clock, each partition at a time of its own.
 
-    A driven clock may move by hours between two looks: then there is one tick, not one for each interval.
+    Grants end on whole seconds, and all partitions' at once would hold up everything that comes then. A driven clock may
+    move by hours between two looks: then there is one tick, not one for each interval.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Ticks:
         self._codec = codec
         self._outbox = outbox
         self._partitions = partitions
-        self._last: TimeUs = 0
+        self._ticked: dict[int, int] = {}
 
     async def run(self) -> None:
         """Works until cancelled. Any error ends the process."""
@@ -68,12 +69,9 @@ class Ticks:
 
     async def _look(self) -> None:
         now = self._clock.now()
-        if now < self._last:  # a system clock that was set back: go on from there
-            self._last = now
-        partitions = self._partitions()
-        if now - self._last < self._interval_us or not partitions:
+        partitions = self._due(now)
+        if not partitions:
             return
-        self._last = now
         group = self._outbox.open()
         for number in partitions:
             entry = tick_entry(number, now)
@@ -89,3 +87,15 @@ class Ticks:
         # The next look waits for this: a broker that is slow gets fewer ticks, not a heap of them.
         await group.wait()
         metrics.TICKS.inc(len(partitions))
+
+    def _due(self, now: TimeUs) -> list[int]:
+        """Owned partitions for which an interval has begun since their last tick."""
+        owned = self._partitions()
+        due = []
+        for place, number in enumerate(owned):
+            interval = (now + place * self._interval_us // len(owned)) // self._interval_us
+            # A system clock that was set back goes on from there.
+            if interval > self._ticked.get(number, 0):
+                due.append(number)
+            self._ticked[number] = interval
+        return due
