@@ -86,8 +86,8 @@ Acknowledge = Callable[[int, int], None]
 class Lane:
     """One partition, from the moment it is taken over until it is given up. Make it on the loop.
 
-    Two threads work here: the reader's judges (`take`), the loop lands (`run`). The fold, and what was judged and is not
-    landing yet, belong to whoever holds the lock.
+    Two threads work here: the reader's judges (`take`), the loop lands (`run`). The fold, and what was judged and is
+    not landing yet, belong to whoever holds the lock.
     """
 
     def __init__(

@@ -43,8 +43,8 @@ def tick_entry(partition: int, at: TimeUs) -> JournalEntry:
 class Ticks:
     """Appends a tick to each owned partition once an interval of the clock, each partition at a time of its own.
 
-    Grants end on whole seconds, and all partitions' at once would hold up everything that comes then. A driven clock may
-    move by hours between two looks: then there is one tick, not one for each interval.
+    Grants end on whole seconds, and all partitions' at once would hold up everything that comes then. A driven clock
+    may move by hours between two looks: then there is one tick, not one for each interval.
     """
 
     def __init__(

@@ -129,8 +129,8 @@ class Noted:
 class Meter:
     """Counts what passes through one lane. A scrape, in its thread, only reads attributes.
 
-    What is judged is counted in the lane's judging thread, what lands on the loop; `land` with the lane's lock held, for
-    it looks at the fold.
+    What is judged is counted in the lane's judging thread, what lands on the loop; `land` with the lane's lock held,
+    for it looks at the fold.
     """
 
     def __init__(self, number: int, fold: Measured, clock: Clock) -> None:

@@ -39,8 +39,8 @@ Found = dict[int, list[Consumed]]
 class Fetch:
     """One topic's partitions, each from the offset that it is told.
 
-    Called in the thread: `arrived`, with the epoch of `begin` and consecutive records by partition, no more of which are
-    read until it returns; `waiting`, how many entries of a partition were judged and have not landed.
+    Called in the thread: `arrived`, with the epoch of `begin` and consecutive records by partition, no more of which
+    are read until it returns; `waiting`, how many entries of a partition were judged and have not landed.
     """
 
     def __init__(

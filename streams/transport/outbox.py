@@ -83,8 +83,8 @@ class Outbox:
     """An idempotent producer, and the thread that hears of its deliveries.
 
     linger_ms: how long a record waits for others of its partition, to go in one request.
-    Calls come from the loop that made it, `send` from any thread. Delivery reports are gathered in the thread and handed to the loop once a
-    round, not once a record.
+    Calls come from the loop that made it, `send` from any thread. Delivery reports are gathered in the outbox's thread
+    and handed to the loop once a round, not once a record.
     """
 
     def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, linger_ms: float = 0) -> None:

@@ -33,6 +33,7 @@ FULL = Plan(
     opening_rate=1_500,
     backlog=20_000,
     compile_s=60.0,
+    rest_s=62.0,
 )
 QUICK = Plan(
     leads=200, rates=(200, 1_000), seconds=(5.0, 5.0), warm_s=1.0, opening_rate=1_500, backlog=6_000, compile_s=5.0
@@ -137,20 +138,31 @@ def _run(systems: list[System], plan: Plan, rounds: int, within_s: float) -> dic
     about = {"machine": report.machine(), "plan": plan._asdict(), "asked_rounds": rounds}
     measured: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
     began, longest = time.monotonic(), 0.0
+    ended: dict[str, float] = {}
     with _scratch() as data_dir, broker(data_dir, _say) as kafka:
         codec = connect(kafka.settings)
         _say("warming up")
         warm_up(systems[0], kafka, codec, plan, logs=OUT / "logs")
+        ended[systems[0].name] = time.monotonic()
         for number in range(1, rounds + 1):
             if time.monotonic() - began + longest > within_s:
                 _say(f"round {number} is left out: it would not end within {within_s:.0f} s")
                 break
             started = time.monotonic()
             for system in systems if number % 2 else reversed(systems):
+                _wait_until(ended.get(system.name, 0.0) + plan.rest_s)
                 _say(f"round {number} of {rounds}: {system.name}")
                 measured[system.name].append(measure(system, kafka, codec, plan, logs=OUT / "logs", number=number))
+                ended[system.name] = time.monotonic()
             longest = max(longest, time.monotonic() - started)
     return {**about, "took_s": round(time.monotonic() - began), **report.summary(measured)}
+
+
+def _wait_until(at: float) -> None:
+    wait_s = at - time.monotonic()
+    if wait_s > 0:
+        _say(f"waiting {wait_s:.0f} s: the grants of the last backlog end")
+        time.sleep(wait_s)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class Plan(NamedTuple):
     """How much is measured. warm_s: seconds of the first rate before each latency run, not counted.
 
     compile_s: of the load before the first round.
+    rest_s: from a system's backlog to its next round. The grants of a backlog, made at one time, end at one time, 60 s
+        later by the default policy; the tick that ends hundreds of them holds up for 60 ms what comes then.
     """
 
     leads: int
@@ -32,6 +34,7 @@ class Plan(NamedTuple):
     opening_rate: int
     backlog: int
     compile_s: float = 0.0
+    rest_s: float = 0.0
 
 
 class Spent(NamedTuple):
