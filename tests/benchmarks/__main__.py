@@ -57,13 +57,13 @@ def main() -> int:
         return _measure_scale(quick=arguments.quick)
     if arguments.what == "recovery":
         return _measure_recovery(quick=arguments.quick)
-    systems = [mandate()]
+    systems = [mandate(arguments.partitions)]
     if arguments.peer.is_file():
         systems.append(peer(arguments.peer))
     else:
         print(f"No peer: there is no {arguments.peer}; `make bench` makes it.", file=sys.stderr)
     rounds = 1 if arguments.quick else arguments.rounds
-    found = _run(systems, QUICK if arguments.quick else FULL, rounds, WITHIN_S)
+    found = _run(systems, QUICK if arguments.quick else FULL, rounds, WITHIN_S, arguments.partitions)
     _write(found, "report.json")
     print(report.show(found))
     print(f"\n{OUT.relative_to(ROOT)}/report.json has the details; docs/performance.md says how it was measured.")
@@ -102,7 +102,7 @@ def _measure_recovery(*, quick: bool) -> int:
 
 def _measure_alone(arguments: argparse.Namespace) -> int:
     """Mandate alone, on a broker of its own."""
-    with _scratch() as data_dir, broker(data_dir, _say) as kafka:
+    with _scratch() as data_dir, broker(data_dir, _say, arguments.partitions) as kafka:
         codec = connect(kafka.settings)
         _say(f"measuring {arguments.what}")
         logs = OUT / "logs"
@@ -129,17 +129,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer", type=Path, default=PEER_PYTHON, help="Python of the peer's virtual environment")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long overload goes on")
     parser.add_argument("--factor", type=float, default=2.0, help="overload: times the sustained rate")
+    parser.add_argument(
+        "--partitions", type=int, default=1, help="of the one worker, but for scale and recovery; each costs every event"
+    )
     parser.add_argument("--rate", type=int, default=revocation.RATE, help="revocation: events a second beside it")
     return parser.parse_args()
 
 
-def _run(systems: list[System], plan: Plan, rounds: int, within_s: float) -> dict[str, Any]:
+def _run(systems: list[System], plan: Plan, rounds: int, within_s: float, partitions: int) -> dict[str, Any]:
     """Rounds in turns, each in the other order than the one before; one that would not end in time is left out."""
-    about = {"machine": report.machine(), "plan": plan._asdict(), "asked_rounds": rounds}
+    about = {
+        "machine": report.machine(),
+        "plan": plan._asdict(),
+        "asked_rounds": rounds,
+        "partitions": partitions,
+    }
     measured: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
     began, longest = time.monotonic(), 0.0
     ended: dict[str, float] = {}
-    with _scratch() as data_dir, broker(data_dir, _say) as kafka:
+    with _scratch() as data_dir, broker(data_dir, _say, partitions) as kafka:
         codec = connect(kafka.settings)
         _say("warming up")
         warm_up(systems[0], kafka, codec, plan, logs=OUT / "logs")

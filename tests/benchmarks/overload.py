@@ -33,7 +33,7 @@ def measure(
     kafka: Broker, codec: Codec, logs: Path, *, minutes: float, factor: float, plan: Plan = PLAN
 ) -> dict[str, Any]:
     """What became of so many minutes of the sustained rate times a factor."""
-    with opened(mandate(), kafka, codec, plan, logs, 1) as this:
+    with opened(mandate(kafka.settings.partitions), kafka, codec, plan, logs, 1) as this:
         sustained = this.backlog(plan.backlog)["events_per_s"]
         before = this.answers.journal_end()
         run = _push(this, rate=sustained * factor, seconds=minutes * 60)

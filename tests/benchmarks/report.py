@@ -91,7 +91,9 @@ def _ratios(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
 def show(report: Mapping[str, Any]) -> str:
     """The report for people."""
     systems: Mapping[str, Any] = report["systems"]
-    lines = ["", "Decision latency in ms, open loop, from the scheduled send of the request to its verdict consumed"]
+    partitions = f"{report['partitions']} partition{'s' if report['partitions'] > 1 else ''} of each topic"
+    lines = ["", f"One worker, {partitions}.", ""]
+    lines.append("Decision latency in ms, open loop, from the scheduled send of the request to its verdict consumed")
     lines.append(table(("system", "events/s", *SHOWN, "requests"), _latency_rows(systems)))
     lines += ["", "Backlog: events/s from the release of a held system to the last verdict"]
     lines.append(table(("system", "events/s", "intake alone", "of each round"), _backlog_rows(systems)))

@@ -35,7 +35,7 @@ from schemas.records import (
 from tests.benchmarks.figures import percentiles, table
 from tests.benchmarks.load import Shot, schedule, wall_us
 from tests.benchmarks.measure import Plan, Round, opened
-from tests.benchmarks.systems import PARTITIONS, Broker, mandate
+from tests.benchmarks.systems import Broker, mandate
 from tests.benchmarks.workload import Event, Traffic
 
 RATE = 1_000
@@ -55,7 +55,7 @@ class Enforcer:
 
     def __init__(self, kafka: Broker, codec: Codec, lease_us: int) -> None:
         self._codec = codec
-        self._feed = RevocationFeed(PARTITIONS)
+        self._feed = RevocationFeed(kafka.settings.partitions)
         self._verifier = GrantVerifier(keys.jwks(kafka.settings), feed=self._feed, lease_us=lease_us)
         self._grants: dict[str, tuple[Decision, Grant]] = {}
         self.held: set[LeadId] = set()
@@ -145,7 +145,7 @@ def measure(
     count = int(seconds / _EVERY_S)
     plan = plan._replace(leads=plan.leads + count)
     try:
-        with opened(mandate(), kafka, codec, plan, logs, 2) as this:
+        with opened(mandate(kafka.settings.partitions), kafka, codec, plan, logs, 2) as this:
             if plan.compile_s:
                 this.latency(rate // 2, plan.compile_s)
             shots, causes, start = _aim(this, count, seconds, rate)

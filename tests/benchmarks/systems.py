@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 PEER_PREFIX = "peer."
 PARTITIONS = 4
+"""What several workers share."""
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 
@@ -54,15 +55,15 @@ class System(NamedTuple):
     parts: tuple[Part, ...]
 
 
-def mandate(python: str = sys.executable) -> System:
-    """One intake and one control worker."""
+def mandate(partitions: int = PARTITIONS, python: str = sys.executable) -> System:
+    """One intake and one control worker, which owns all partitions."""
     command = (python, "-m", "deploy.cli")
     return System(
         "mandate",
         "",
         (
             Part("intake", (*command, "intake"), "intake ready"),
-            Part("control", (*command, "worker"), f"control ready: partitions {list(range(PARTITIONS))}"),
+            Part("control", (*command, "worker"), f"control ready: partitions {list(range(partitions))}"),
         ),
     )
 
@@ -181,7 +182,7 @@ def _make_peer_topics(settings: Settings) -> None:
     names = {*EVENT_INPUTS, *(name for name, topic in TOPICS.items() if "control" in topic.writers and topic.value)}
     topics = [TOPICS[name] for name in sorted(names | {TOPIC_OF[JournalEntry]})]
     new = [
-        NewTopic(PEER_PREFIX + topic.name, num_partitions=PARTITIONS, replication_factor=1, config=topic.config)
+        NewTopic(PEER_PREFIX + topic.name, num_partitions=settings.partitions, replication_factor=1, config=topic.config)
         for topic in topics
     ]
     admin = AdminClient({**settings.client_config()})

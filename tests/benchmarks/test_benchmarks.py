@@ -129,17 +129,28 @@ def _rounds(*runs: tuple[float, int, float]) -> list[dict[str, Any]]:
     ]
 
 
+def shown(found: dict[str, Any]) -> str:
+    """The report of systems with one partition."""
+    return show({"partitions": 1, **found})
+
+
+def test_the_report_says_how_many_partitions_there_were() -> None:
+    found = summary({"ours": _rounds((4, 4_000, 0))})
+    assert "One worker, 1 partition of each topic." in shown(found)
+    assert "One worker, 4 partitions of each topic." in show({"partitions": 4, **found})
+
+
 def test_a_round_that_other_processes_disturbed_is_not_counted() -> None:
     found = summary({"ours": _rounds((4, 4_000, 0.1), (90, 900, 9.0), (6, 4_400, 0.2))})
     assert found["systems"]["ours"]["latency"]["200"]["median_of_rounds"]["p50"] == 5
     assert found["systems"]["ours"]["backlog"]["events_per_s"] == 4_200
-    assert "2 runs are not counted" in show(found)
-    assert "DISTURBED" not in show(found)
+    assert "2 runs are not counted" in shown(found)
+    assert "DISTURBED" not in shown(found)
 
 
 def test_figures_without_one_quiet_round_are_said_to_be_disturbed() -> None:
     found = summary({"ours": _rounds((90, 900, 9.0))})
-    assert "DISTURBED" in show(found)
+    assert "DISTURBED" in shown(found)
 
 
 def test_ratios_are_ours_to_theirs() -> None:
