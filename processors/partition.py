@@ -65,9 +65,12 @@ class Changes(NamedTuple):
     leads: list[tuple[bytes, LeadState]]
     after: list[Write]
 
-    def rows(self) -> list[Write]:
-        """The rows, in the order in which they must be written. Encoding them is most of their cost."""
-        return [*self.before, *((key, encode_row(state)) for key, state in self.leads), *self.after]
+    def rows(self) -> Iterator[Write]:
+        """The rows, in the order in which they must be written, each encoded when it is asked for: that costs most."""
+        yield from self.before
+        for key, state in self.leads:
+            yield key, encode_row(state)
+        yield from self.after
 
 
 class Gap(Exception):  # noqa: N818 - it is the journal's word for it
@@ -150,7 +153,7 @@ class Partition:
 
     def take_writes(self) -> list[Write]:
         """Rows changed since the last call, in the order in which they must be written."""
-        return self.take_changes().rows()
+        return list(self.take_changes().rows())
 
     def _timer_writes(self) -> tuple[list[Write], list[Write]]:
         """Timer rows that moved: to an earlier time, written before the leads; to a later one, after them."""

@@ -47,6 +47,11 @@ SOURCE = "/mandate/control"
 STAGE = metrics.STAGE
 # After so many records of a landing the loop looks at what else is ready.
 _TURN = 4
+# Two threads that both want the interpreter hand it to and fro, each time through the scheduler, and a verdict that
+# takes 1 ms took 5 to 8 beside a landing. So a landing waits while something is judged, but not for long: under a
+# backlog something always is.
+_GIVE_WAY_S = 0.001
+_GIVES_WAY_FOR_S = 0.05
 # A landing gathers so long: rows of a lead that changes often are written once, and requests to the broker are few and
 # large. No verdict waits for it; a process that ends then has that much more to repeat.
 _GATHER_S = 0.1
@@ -79,6 +84,13 @@ class Fold(Protocol):
         """What changed since the last call; its rows may be encoded while other entries are applied."""
 
 
+class Judging:
+    """Whether the thread that reads judges something just now; of all lanes of a worker."""
+
+    def __init__(self) -> None:
+        self.is_going_on = False
+
+
 MakeFold = Callable[[int, Rows], Fold]
 Acknowledge = Callable[[int, int], None]
 
@@ -98,10 +110,12 @@ class Lane:
         table: ExecutionTable,
         codec: Codec,
         clock: Clock,
+        judging: Judging,
         spans: Spans | None = None,
     ) -> None:
         self.number = number
         self.fold = fold
+        self._judging = judging
         self._prompt, self._gathering = outboxes
         self._table = table
         self._codec = codec
@@ -126,13 +140,15 @@ class Lane:
 
     def take(self, records: Sequence[Consumed]) -> None:
         """Judges entries, in the thread that reads. Those that come when the lane is closed are dropped."""
+        self._judging.is_going_on = True
         try:
             self.meter.arrived(records)
             for record in records:
                 with self._lock:
                     if self._closing:
-                        return
+                        break
                     self._judge(record)
+            self._judging.is_going_on = False
         except RowError as error:
             end_process(self._table.distrust(self.number, error))
         except Exception as error:
@@ -155,12 +171,14 @@ class Lane:
                     changes, count, last = self.fold.take_changes(), self._in_hand, self._last
                     applied = last if self.fold.applied_offset is None else self.fold.applied_offset
                     noted = self.meter.land()
+                until = time.monotonic() + _GIVES_WAY_FOR_S
                 sent = self._gathering.open()
-                await self._send_all(later, sent)
+                await self._send_all(later, sent, until)
+                rows = await self._encode_all(changes, until)
                 await prompt.wait()
                 await sent.wait()
                 self.meter.acknowledged(noted)
-                await self._table.write(self._gathering, self.number, changes.rows(), applied)
+                await self._table.write(self._gathering, self.number, rows, applied)
                 acknowledge(self.number, last + 1)
                 self.meter.applied(noted, last)
                 with self._lock:
@@ -200,11 +218,24 @@ class Lane:
         if self._spans is not None and entry.kind is not EntryKind.TICK:
             self._spans.processed(record, began_ns, of_entry(entry, outputs), traceparent=entry.traceparent)
 
-    async def _send_all(self, later: Sequence[tuple[Output, JournalEntry]], sent: Deliveries) -> None:
+    async def _send_all(self, later: Sequence[tuple[Output, JournalEntry]], sent: Deliveries, until: float) -> None:
         for number, (output, entry) in enumerate(later, 1):
             self._send(self._gathering, sent, output, entry)
             if number % _TURN == 0:
-                await asyncio.sleep(0)
+                await self._give_way(until)
+
+    async def _encode_all(self, changes: Changes, until: float) -> list[tuple[bytes, bytes]]:
+        rows = []
+        for number, row in enumerate(changes.rows(), 1):
+            rows.append(row)
+            if number % _TURN == 0:
+                await self._give_way(until)
+        return rows
+
+    async def _give_way(self, until: float) -> None:
+        await asyncio.sleep(0)
+        while self._judging.is_going_on and time.monotonic() < until:
+            await asyncio.sleep(_GIVE_WAY_S)
 
     def _send(self, outbox: Outbox, group: Deliveries, output: Output, entry: JournalEntry) -> None:
         value = output.value
@@ -272,6 +303,7 @@ class Control:
         self._make_fold = make_fold
         self._acknowledge = acknowledge
         self._lanes: dict[int, Lane] = {}
+        self._judging = Judging()
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_up_at: float | None = None
         self.outboxes: Outboxes | None = None
@@ -300,7 +332,7 @@ class Control:
                 fold = self._make_fold(number, self._table.rows(number))
             except RowError as error:
                 raise self._table.distrust(number, error) from error
-            lane = Lane(number, fold, self.outboxes, self._table, self._codec, self._clock, self.spans)
+            lane = Lane(number, fold, self.outboxes, self._table, self._codec, self._clock, self._judging, self.spans)
             self._lanes[number] = lane
             applied = fold.applied_offset
             starts[number] = None if applied is None else applied + 1

@@ -130,7 +130,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=30.0, help="how long overload goes on")
     parser.add_argument("--factor", type=float, default=2.0, help="overload: times the sustained rate")
     parser.add_argument(
-        "--partitions", type=int, default=1, help="of the one worker, but for scale and recovery; each costs every event"
+        "--partitions",
+        type=int,
+        default=1,
+        help="of the one worker, but for scale and recovery; each costs every event",
     )
     parser.add_argument("--rate", type=int, default=revocation.RATE, help="revocation: events a second beside it")
     return parser.parse_args()

@@ -182,7 +182,9 @@ def _make_peer_topics(settings: Settings) -> None:
     names = {*EVENT_INPUTS, *(name for name, topic in TOPICS.items() if "control" in topic.writers and topic.value)}
     topics = [TOPICS[name] for name in sorted(names | {TOPIC_OF[JournalEntry]})]
     new = [
-        NewTopic(PEER_PREFIX + topic.name, num_partitions=settings.partitions, replication_factor=1, config=topic.config)
+        NewTopic(
+            PEER_PREFIX + topic.name, num_partitions=settings.partitions, replication_factor=1, config=topic.config
+        )
         for topic in topics
     ]
     admin = AdminClient({**settings.client_config()})

@@ -409,6 +409,43 @@ def test_a_verdict_is_sent_while_an_earlier_landing_waits_and_everything_else_wi
     engine(drive)
 
 
+def test_a_landing_waits_while_something_is_judged_but_not_for_long() -> None:
+    async def drive(engine: Engine) -> None:
+        lane, judging = engine.control.lane(0), engine.control._judging
+        assert lane is not None
+        now = time.monotonic
+        began = now()
+        await lane._give_way(now() + 5)
+        judging.is_going_on = True
+        asyncio.get_running_loop().call_later(0.05, setattr, judging, "is_going_on", False)
+        await lane._give_way(now() + 5)
+        assert 0.05 <= now() - began < 4
+        judging.is_going_on = True
+        began = now()
+        await lane._give_way(now() + 0.05)
+        assert 0.05 <= now() - began < 4
+
+    engine(drive)
+
+
+def test_what_is_judged_is_no_longer_under_way_when_the_thread_that_reads_returns() -> None:
+    async def drive(engine: Engine) -> None:
+        await engine.take(FIRST, FIRST + 1)
+        assert not engine.control._judging.is_going_on
+        lane = engine.control.lane(0)
+        assert lane is not None
+        lane.close()
+        lane.take(entries(FIRST + 2))  # dropped
+        assert not engine.control._judging.is_going_on
+        engine.sent.deliver()
+        engine.table.writable.set()
+        await settle()
+        assert await engine.consumer.commit() is True
+        assert engine.broker.committed == [FIRST + 2]
+
+    engine(drive)
+
+
 # In processes of their own: an outbox that is left with an undelivered record ends the process in the end.
 WAIT = """
 import asyncio, os
