@@ -216,16 +216,16 @@ class Partition:
     def _tick(self, entry: JournalEntry, position: Position) -> list[Output]:
         outputs: list[Output] = []
         for lead_id in self._take_due(entry.at):
-            due = self._due_of(lead_id)
+            due = self.due_of(lead_id)
             if due is not None and due <= entry.at:
                 outputs += self._fold(lead_id, entry, position)
-                due = self._due_of(lead_id)
+                due = self.due_of(lead_id)
             if due is not None:
                 self._index(lead_id, due)
         outputs.append(self._heartbeat(entry, position))
         return outputs
 
-    def _due_of(self, lead_id: LeadId) -> TimeUs | None:
+    def due_of(self, lead_id: LeadId) -> TimeUs | None:
         """When a lead is due by its row alone, under the policy of its last change.
 
         An index that is too early must change nothing: a lead that a tick touched for no reason of its own would

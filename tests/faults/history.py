@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, text
 from deploy.settings import Settings
 from processors.authority import Court
 from processors.offline import MemoryRows
-from processors.partition import PARTITION_KEY, Partition
+from processors.partition import NEVER, PARTITION_KEY, TIMER_PREFIX, Partition
 from schemas.catalogue import TOPIC_OF, TOPICS
 from schemas.codec import CodecError, decode, encode
 from schemas.records import (
@@ -31,6 +31,7 @@ from schemas.records import (
     Decision,
     EntryKind,
     JournalEntry,
+    LeadId,
     PartitionState,
     ReasonCode,
     Record,
@@ -106,7 +107,8 @@ class History:
     written: per output topic, id and body, how often it lies there. folded: what the model gives up to the entry that
     the changelog says was the last one applied; folded_later: what it gives after that. unapplied: entries after that
     which are no ticks. rows, model_rows: last value of each key of the changelog, and the model's rows at that entry,
-    by partition. journal: offsets by partition; stamped: the times of its entries, in the same order. journalled:
+    by partition, its timers as late as they may stand. journal: offsets by partition; stamped: the times of its
+    entries, in the same order. journalled:
     request ids in the journal. updates: decision of each CRM write that was asked for. results, stored: how often each
     was answered, by different ids, and stands in the store. letters: ids of dead letters by the place of their
     original. now: the journal's latest time.
@@ -156,7 +158,18 @@ class Model:
                 folded[TOPIC_OF[type(output.value)]][output.id] = encode(output.value)
         self._rows.rows.update(self._partition.take_writes())
         if offset == self._applied:
-            self._history.model_rows[self._number] = dict(self._rows.rows)
+            self._history.model_rows[self._number] = self._rows.rows | self._latest_timers()
+
+    def _latest_timers(self) -> dict[bytes, bytes]:
+        """Each lead's timer where its row says: the model's own may stand earlier, for an event that put it off.
+
+        An owner that found late rows of another set it to 0, met it at the next tick, and has it right since.
+        """
+        timers = {
+            key: key.removeprefix(TIMER_PREFIX).decode() for key in self._rows.rows if key.startswith(TIMER_PREFIX)
+        }
+        due = {key: self._partition.due_of(LeadId(lead)) for key, lead in timers.items()}
+        return {key: str(NEVER if at is None else at).encode() for key, at in due.items()}
 
 
 def court_of(signing: Ed25519PrivateKey, approver: Ed25519PublicKey) -> Court:
