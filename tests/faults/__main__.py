@@ -26,6 +26,7 @@ from typing import Any
 
 from deploy.commands.state_verify import DIFFERENT
 from tests.faults import table
+from tests.faults.checks import Finding
 from tests.faults.cluster import cluster
 from tests.faults.ground import ground
 from tests.faults.injections import FAULTS, Fault
@@ -35,6 +36,8 @@ from tests.stacks import end_leftovers
 
 RATE = 50.0
 FOUND = Path(__file__).parents[2] / "var" / "faults"
+SHOWN = 20
+"""Findings told again at the end, where the last lines of a log have them."""
 PER_GROUND = 5
 """Injections of each fault, then a fresh ground: what folds the journal again takes longer the longer that is."""
 _AFTERWARDS_S = 45.0
@@ -50,7 +53,7 @@ class Outcome:
 
     rows: list[table.Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    findings: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
     trouble: list[str] = field(default_factory=list)
     interrupted: bool = False
@@ -129,7 +132,7 @@ def _on_ground(
             return Outcome(
                 rows=[_row(on, fault, tally, found) for fault in faults],
                 counts=Counter(found["counts"] if found else {}),
-                findings=Counter(kind for list_ in found.get("found", {}).values() for kind, _, _ in list_),
+                findings=[Finding(*finding) for list_ in found.get("found", {}).values() for finding in list_],
                 ended=Counter(on.cast.ended()),
                 trouble=tally.trouble + on.trouble,
                 interrupted=on.interrupted,
@@ -263,13 +266,16 @@ def _conclude(outcome: Outcome, asked: argparse.Namespace, took_s: float) -> int
     print("\n" + table.plain(rows))
     for line in outcome.trouble:
         print(f"TROUBLE: {line}")
+    for finding in outcome.findings[:SHOWN]:
+        print(f"FOUND: {finding.text} ({finding.kind})")
     ended = {name: count for name, count in outcome.ended.items() if count}
     if ended:
         print("ended by themselves and were started again: " + ", ".join(f"{n} {c}×" for n, c in ended.items()))
     not_injected = [row.title.partition(":")[0] for row in rows if not row.injections]
     if not_injected:
         print(f"no time for: {', '.join(not_injected)}")
-    findings = ", ".join(f"{kind} {count}" for kind, count in outcome.findings.items()) or "none"
+    kinds_found = Counter(finding.kind for finding in outcome.findings)
+    findings = ", ".join(f"{kind} {count}" for kind, count in kinds_found.items()) or "none"
     if asked.write and outcome.counts:
         facts = {
             "command": f"`python -m tests.faults --minutes {asked.minutes:g} --seed {asked.seed}`"

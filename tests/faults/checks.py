@@ -32,7 +32,10 @@ Findings = Iterator[Finding]
 
 
 def every_request_has_one_effective_decision(history: History) -> Findings:
-    """At least one answer; a wait may end once, under the same defer; nothing else is a second answer."""
+    """At least one answer; a wait may end once, under the same defer; nothing else is a second answer.
+
+    A wait ends with the first tick of its own partition that comes at its deadline or later.
+    """
     answers: dict[str, list[Answer]] = defaultdict(list)
     for answer in history.answers:
         if not answer.is_conflict:
@@ -47,7 +50,7 @@ def every_request_has_one_effective_decision(history: History) -> Findings:
             yield Finding("doubled", request, f"request {request} has {len(ends)} ends and {len(waits)} defers")
         elif ends and waits and ends[0].defer_id != waits[0].defer_id:
             yield Finding("doubled", request, f"request {request} waits as one defer and ends as another")
-        elif not ends and waits[0].deadline < history.now:
+        elif not ends and waits[0].deadline <= history.ticked.get(history.journalled.get(request, -1), 0):
             yield Finding("lost", request, f"request {request} waits past its deadline")
 
 

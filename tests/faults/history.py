@@ -108,10 +108,10 @@ class History:
     the changelog says was the last one applied; folded_later: what it gives after that. unapplied: entries after that
     which are no ticks. rows, model_rows: last value of each key of the changelog, and the model's rows at that entry,
     by partition, its timers as late as they may stand. journal: offsets by partition; stamped: the times of its
-    entries, in the same order. journalled:
-    request ids in the journal. updates: decision of each CRM write that was asked for. results, stored: how often each
-    was answered, by different ids, and stands in the store. letters: ids of dead letters by the place of their
-    original. now: the journal's latest time.
+    entries, in the same order. journalled: the journal partition of each request in it; ticked: the time of each
+    partition's last tick that was applied. updates: decision of each CRM write that was asked for. results, stored: how
+    often each was answered, by different ids, and stands in the store. letters: ids of dead letters by the place of
+    their original.
     """
 
     notes: Notes = field(default_factory=Notes)
@@ -122,7 +122,8 @@ class History:
     unapplied: list[Place] = field(default_factory=list)
     journal: dict[int, list[int]] = field(default_factory=dict)
     stamped: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    journalled: set[str] = field(default_factory=set)
+    journalled: dict[str, int] = field(default_factory=dict)
+    ticked: dict[int, int] = field(default_factory=dict)
     rows: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     model_rows: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     updates: dict[str, str] = field(default_factory=dict)
@@ -131,7 +132,6 @@ class History:
     effects: list[Effect] = field(default_factory=list)
     letters: dict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
     audit: dict[str, Any] = field(default_factory=dict)
-    now: int = 0
 
 
 class Model:
@@ -154,6 +154,8 @@ class Model:
         if entry is None:
             self._partition.skip(offset)
         else:
+            if entry.kind is EntryKind.TICK and not is_later:
+                self._history.ticked[self._number] = entry.at
             for output in self._partition.apply(entry, offset):
                 folded[TOPIC_OF[type(output.value)]][output.id] = encode(output.value)
         self._rows.rows.update(self._partition.take_writes())
@@ -236,17 +238,16 @@ def _applied(rows: dict[bytes, bytes]) -> int:
 
 
 def _take_entry(history: History, model: Model, message: Message) -> None:
-    offset = message.offset() or 0
-    history.journal[message.partition() or 0].append(offset)
+    number, offset = message.partition() or 0, message.offset() or 0
+    history.journal[number].append(offset)
     try:
         entry = decode(JournalEntry, _body(message))
     except (CodecError, ValueError):
         model.take(None, offset)
         return
-    history.now = max(history.now, entry.at)
-    history.stamped[message.partition() or 0].append(entry.at)
+    history.stamped[number].append(entry.at)
     if isinstance(entry.body, AgentRequest):
-        history.journalled.add(entry.body.request_id)
+        history.journalled[entry.body.request_id] = number
     model.take(entry, offset)
 
 

@@ -33,7 +33,7 @@ def answer(number: int, verdict: str = "PERMIT", **changed: object) -> Answer:
 
 def whole() -> History:
     """Two permits with an effect each, one of them revoked later; a defer that ended, and one that waits."""
-    history = History(notes=Notes(requests={f"r{n}": 100.0 for n in range(1, 5)}), now=1_000)
+    history = History(notes=Notes(requests={f"r{n}": 100.0 for n in range(1, 5)}))
     history.notes.revoked["g1"] = 103.0
     history.notes.cut_off["lead-2"] = [(1, 104.0)]
     history.notes.poison.append(Place("crm.events", 0, 7))
@@ -58,7 +58,7 @@ def whole() -> History:
     history.updates, history.results, history.stored = {"u1": "d1"}, Counter({"u1": 1}), Counter({"u1": 1})
     history.journal = {0: [5, 6, 7], 1: []}
     history.stamped = {0: [10_000_000, 9_000_000, 130_000_000], 1: []}
-    history.journalled = set(history.notes.requests)
+    history.journalled, history.ticked = dict.fromkeys(history.notes.requests, 0) | {"r4": 1}, {0: 1_500, 1: 1_000}
     history.rows = {0: {b"l/lead": b"row", b"t/lead": b"10"}}
     history.model_rows = {0: {b"l/lead": b"row", b"t/lead": b"20"}}
     history.audit = {"complete": True, "doubled": 0, "topics": {}}
@@ -100,12 +100,12 @@ BROKEN: list[tuple[str, str, Callable[[History], None]]] = [
     (ONE_DECISION, "doubled", decides("r1", answer(1), answer(1, "BLOCK", decision_id="other"))),
     (ONE_DECISION, "doubled", decides("r4", answer(4, "DEFER"), answer(4, "DEFER", decision_id="other"))),
     (ONE_DECISION, "doubled", decides("r3", answer(3, "DEFER", defer_id="w3"), answer(3, "BLOCK", defer_id="other"))),
-    (ONE_DECISION, "lost", decides("r4", answer(4, "DEFER", defer_id="w4", deadline=999))),
+    (ONE_DECISION, "lost", decides("r4", answer(4, "DEFER", defer_id="w4", deadline=1_000))),
     (ONE_DECISION, "lost", decides("r1", answer(1, "BLOCK", is_conflict=True))),
     (
         "every acknowledged request is in the journal",
         "lost",
-        lambda history: history.journalled.discard("r2"),
+        lambda history: history.journalled.pop("r2"),
     ),
     (
         "copies of an output are the same bytes",
@@ -171,6 +171,13 @@ def test_an_effect_within_the_bound_and_one_of_a_later_epoch_are_no_findings() -
     history.answers.append(answer(5, epoch=1, lead_id="lead-2"))
     acts(Effect("agent", "a5", "d5", "g5", 500.0))(history)
     assert check(history)[LATE] == []
+
+
+def test_a_wait_is_not_over_before_its_own_partition_s_tick_whatever_time_it_is_in_another() -> None:
+    history = whole()
+    decides("r4", answer(4, "DEFER", defer_id="w4", deadline=1_001))(history)
+    assert max(history.ticked.values()) > 1_001
+    assert check(history)[ONE_DECISION] == []
 
 
 def test_notes_come_back_as_they_were_written(tmp_path: Path) -> None:
