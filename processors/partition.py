@@ -94,6 +94,7 @@ class Partition:
         row = rows.get(PARTITION_KEY)
         self._applied: int | None = decode_row(PartitionState, row).applied_offset if row else None
         self._applied_dirty = False
+        self._not_folded = 0
         policies = rows.get(POLICIES_KEY)
         self._policies = list(decode_row(PolicyHistory, policies).policies) if policies else []
         self._law: Law | None = None
@@ -127,7 +128,28 @@ class Partition:
 
     def apply(self, entry: JournalEntry, offset: int) -> list[Output]:
         """Folds one entry; raises Gap when entries before it are missing. What it gave before it gives again."""
-        self._follow(offset)
+        self.follow(offset)
+        return self.fold(entry, offset)
+
+    def follow(self, offset: int) -> None:
+        """Counts the next entry; raises Gap when entries before it are missing. `fold` must follow, once."""
+        if self._applied is not None and offset > self._applied + 1:
+            raise Gap(
+                f"journal partition {self.number}: entry {offset} follows {self._applied}; "
+                f"{offset - self._applied - 1} entries are missing"
+            )
+        self._not_folded += 1
+        if self._applied is None or offset > self._applied:
+            self._applied = offset
+            self._applied_dirty = True
+
+    def fold(self, entry: JournalEntry, offset: int) -> list[Output]:
+        """Folds an entry that was counted; what it gave before it gives again.
+
+        Entries of different leads may be folded in any order, with the same outputs and rows. Those of one lead keep
+        theirs; a policy or a tick comes after all before it and before all after it.
+        """
+        self._not_folded -= 1
         position = Position(partition=self.number, offset=offset)
         if entry.kind is EntryKind.POLICY:
             return self._activate(entry, position)
@@ -137,10 +159,16 @@ class Partition:
 
     def skip(self, offset: int) -> None:
         """Passes over an entry that can't be read; raises Gap as `apply` does."""
-        self._follow(offset)
+        self.follow(offset)
+        self._not_folded -= 1
 
     def take_changes(self) -> Changes:
-        """What changed since the last call; takes little time, whatever the rows take."""
+        """What changed since the last call; takes little time, whatever the rows take.
+
+        Raises RuntimeError while an entry is counted and not folded: the rows would say that it was applied.
+        """
+        if self._not_folded:
+            raise RuntimeError(f"{self._not_folded} entries of partition {self.number} are counted and not folded")
         earlier, later = self._timer_writes()
         leads = [(LEAD_PREFIX + lead.encode(), state) for lead, state in self._dirty.items()]
         if self._applied_dirty and self._applied is not None:
@@ -167,17 +195,6 @@ class Partition:
                 self._written_due[lead_id] = due
         self._touched = set()
         return earlier, later
-
-    # --- offsets
-    def _follow(self, offset: int) -> None:
-        if self._applied is not None and offset > self._applied + 1:
-            raise Gap(
-                f"journal partition {self.number}: entry {offset} follows {self._applied}; "
-                f"{offset - self._applied - 1} entries are missing"
-            )
-        if self._applied is None or offset > self._applied:
-            self._applied = offset
-            self._applied_dirty = True
 
     # --- leads
     def _fold(self, lead_id: LeadId, entry: JournalEntry, position: Position) -> tuple[Output, ...]:

@@ -129,8 +129,7 @@ class Noted:
 class Meter:
     """Counts what passes through one lane. A scrape, in its thread, only reads attributes.
 
-    What is judged is counted in the lane's judging thread, what lands on the loop; `land` with the lane's lock held,
-    for it looks at the fold.
+    What is judged, and the beginning of a landing, is counted in the thread that judges; what lands, on the loop.
     """
 
     def __init__(self, number: int, fold: Measured, clock: Clock) -> None:

@@ -54,6 +54,14 @@ class Reader(Protocol):
     def waiting(self, partition: int) -> int:
         """Entries of a partition that are handed over and not acknowledged; asked in the thread that reads."""
 
+    def work(self) -> float:
+        """Does a little of what is to be done with records that were taken; answers for how many seconds nothing more
+        is, 0 when something is left. In that thread too.
+        """
+
+    def has_room(self) -> bool:
+        """Whether more records may be taken just now. In that thread too."""
+
 
 class Fetcher(base.Fetcher):
     """Does nothing: `transport.fetch` reads."""
@@ -126,7 +134,7 @@ class Consumer(driver.Consumer):
                 return
             self._position[tp] = records[-1].offset + 1
             lane = self.reader.lane(tp.partition)
-        # Judging takes its time, and who gives partitions up must not wait for it: a lane that is closed drops records.
+        # That takes its time, and who gives partitions up must not wait for it: a lane that is closed drops records.
         if lane is not None:
             lane.take(records)
 
@@ -164,7 +172,7 @@ class Consumer(driver.Consumer):
 
     def _fetching(self) -> Fetch:
         if self._fetch is None:
-            self._fetch = Fetch(self.app.settings, self.reader.topic, self._arrived, self.reader.waiting)
+            self._fetch = Fetch(self.app.settings, self.reader.topic, self._arrived, self.reader)
         return self._fetch
 
     def journal_end(self, partition: int) -> int | None:

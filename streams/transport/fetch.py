@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -23,8 +23,7 @@ FULL = 4_000
 """Entries of a partition that may wait before no more are read of it."""
 ROOM = 1_000
 """Entries down to which they must have fallen before it is read again: what was fetched ahead is fetched once more."""
-MAX_BATCH = 500
-_IDLE_S = 0.05
+MAX_BATCH = 200
 _LOOK_EVERY_S = 1.0
 _FETCH = {
     "queued.min.messages": 5_000,
@@ -36,11 +35,23 @@ _FETCH = {
 Found = dict[int, list[Consumed]]
 
 
+class Worker(Protocol):
+    """Who does something with the records, in the thread that reads."""
+
+    def waiting(self, partition: int) -> int:
+        """Entries of a partition that were handed over and are not acknowledged."""
+
+    def has_room(self) -> bool:
+        """Whether more records may be handed over just now."""
+
+    def work(self) -> float:
+        """Does a little; answers for how many seconds nothing more is to be done, 0 when something is left."""
+
+
 class Fetch:
     """One topic's partitions, each from the offset that it is told.
 
-    Called in the thread: `arrived`, with the epoch of `begin` and consecutive records by partition, no more of which
-    are read until it returns; `waiting`, how many entries of a partition were judged and have not landed.
+    arrived: called in the thread, with the epoch of `begin` and consecutive records by partition.
     """
 
     def __init__(
@@ -48,11 +59,11 @@ class Fetch:
         settings: "Settings",
         topic: str,
         arrived: Callable[[int, Found], None],
-        waiting: Callable[[int], int],
+        worker: Worker,
     ) -> None:
         self._topic = topic
         self._arrived = arrived
-        self._waiting = waiting
+        self._worker = worker
         # Used by the thread only: librdkafka's `assign` beside a `poll` of another thread never returned.
         self._consumer: Consumer = make_consumer(settings, "mandate-control-journal", **_FETCH)
         self._asked: deque[Callable[[], None]] = deque()
@@ -85,21 +96,23 @@ class Fetch:
     # -- in the thread
 
     def _run(self) -> None:
+        pause_s = 0.0
         try:
             while not self._closing.is_set():
                 while self._asked:
                     self._asked.popleft()()
                 self._regulate()
-                if found := self._poll():
+                if self._worker.has_room() and (found := self._poll(pause_s)):
                     self._arrived(self._epoch, found)
+                pause_s = self._worker.work()
             self._consumer.close()
         except Exception as error:
             if not self._closing.is_set():
                 end_process(error)
 
-    def _poll(self) -> Found:
+    def _poll(self, timeout_s: float) -> Found:
         # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.
-        first = self._consumer.poll(_IDLE_S)
+        first = self._consumer.poll(timeout_s)
         found: Found = {}
         if first is not None:
             for message in (first, *self._consumer.consume(MAX_BATCH - 1, 0)):
@@ -123,7 +136,7 @@ class Fetch:
     def _regulate(self) -> None:
         """Leaves partitions alone of which too much waits."""
         for number in self._ends:
-            waiting = self._waiting(number)
+            waiting = self._worker.waiting(number)
             if waiting >= FULL and number not in self._paused:
                 self._paused.add(number)
                 self._consumer.pause([self._place(number)])

@@ -83,8 +83,8 @@ class Outbox:
     """An idempotent producer, and the thread that hears of its deliveries.
 
     linger_ms: how long a record waits for others of its partition, to go in one request.
-    Calls come from the loop that made it, `send` from any thread. Delivery reports are gathered in the outbox's thread
-    and handed to the loop once a round, not once a record.
+    `open` and `send` may be called from any thread, the rest from the loop that made it. Delivery reports are gathered
+    in the outbox's thread and handed to the loop once a round, not once a record.
     """
 
     def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, linger_ms: float = 0) -> None:
@@ -92,16 +92,18 @@ class Outbox:
         self._producer = make_producer(settings, **{"linger.ms": linger_ms})
         self._ready: list[Deliveries] = []
         self._open: set[Deliveries] = set()
+        self._opening = threading.Lock()
         self._closing = False
         self._thread = threading.Thread(target=self._hear, name="deliveries", daemon=True)
         self._thread.start()
 
     def open(self) -> Deliveries:
         """A group of records to be awaited together."""
-        if len(self._open) > 64:
-            self._open = {group for group in self._open if not group.is_complete}
         group = Deliveries(self._loop, self._ready.append)
-        self._open.add(group)
+        with self._opening:
+            if len(self._open) > 64:
+                self._open = {group for group in self._open if not group.is_complete}
+            self._open.add(group)
         return group
 
     def send(
@@ -139,9 +141,10 @@ class Outbox:
 
     async def flush(self) -> None:
         """Returns when everything handed over before the call is delivered."""
-        for group in list(self._open):
+        with self._opening:
+            groups = list(self._open)
+        for group in groups:
             await group.wait()
-        self._open = {group for group in self._open if not group.is_complete}
 
     def close(self) -> None:
         """Sends what is left, for some seconds, and ends the thread."""

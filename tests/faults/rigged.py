@@ -87,7 +87,7 @@ def wrap(owner: type, method: str, before: Callable[..., None] | None = None, af
 def rig_worker(order: Order) -> None:
     """Has a worker tell when it comes to each of STEPS."""
     from streams.changelog import CHANGELOG
-    from streams.control import Lane
+    from streams.lane import Lane
     from streams.tables import ExecutionTable
     from streams.transport.consumer import Consumer
     from streams.transport.outbox import Outbox

@@ -27,9 +27,10 @@ from schemas.records import CrmEvent, CrmEventType, Decision, LeadId, Record, Tr
 from streams import EXIT_BROKEN, Broken
 from streams.app import ControlApp
 from streams.clock import SystemClock
-from streams.control import _GATHER_S, JOURNAL, PROMPT, Control
+from streams.control import JOURNAL, Control
 from streams.faust_tables import TableManager
 from streams.kafka import Consumed
+from streams.lane import GATHER_S, PROMPT
 from streams.tables import ExecutionTable
 from streams.ticks import tick_entry
 from streams.transport.consumer import Consumer
@@ -149,6 +150,11 @@ class Engine:
         assert lane is not None
         lane.take(records)
 
+    async def read(self) -> None:
+        """What that thread goes on to do."""
+        while True:
+            await asyncio.sleep(min(self.control.work(), 0.01))
+
     async def revoke(self) -> None:
         """A rebalance takes the partition, by Faust's own path."""
         await self.consumer.on_partitions_revoked({PLACE})
@@ -165,7 +171,7 @@ def entries(*offsets: int, body: Record | None = None) -> list[Consumed]:
 
 async def settle() -> None:
     """Gives every task its turn, longer than a landing gathers."""
-    await asyncio.sleep(2 * _GATHER_S)
+    await asyncio.sleep(2 * GATHER_S)
 
 
 def engine(drive: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
@@ -174,7 +180,9 @@ def engine(drive: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         made = Engine()
         assert await made.control.open([0]) == {0: FIRST}
+        reading = asyncio.create_task(made.read())
         await asyncio.wait_for(drive(made), 20)
+        reading.cancel()
 
     asyncio.run(run())
 

@@ -53,6 +53,12 @@ class Nobody:
     def waiting(self, partition: int) -> int:
         return 0
 
+    def work(self) -> float:
+        return 0.0
+
+    def has_room(self) -> bool:
+        return True
+
 
 class Log:
     """Where reading goes on when a record is missing."""

@@ -38,18 +38,27 @@ class Reading:
     """What arrived, and how much waits: as much as the test says. full_from: partition 0 is full after so many."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        self.waiting = {0: 0, 1: 0}
+        self.entries = {0: 0, 1: 0}
         self.arrived: list[tuple[int, int, int]] = []
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.full_from: int | None = None
-        self.fetch = Fetch(settings, topic, self._arrived, lambda number: self.waiting[number])
+        self.fetch = Fetch(settings, topic, self._arrived, self)
 
     def _arrived(self, epoch: int, found: Found) -> None:
         self.arrived += [(epoch, number, record.offset) for number, records in found.items() for record in records]
         if self.full_from is not None and len(self.of(0)) > self.full_from:
-            self.waiting[0] = FULL
+            self.entries[0] = FULL
         self.may_go_on.wait(30)
+
+    def waiting(self, partition: int) -> int:
+        return self.entries[partition]
+
+    def work(self) -> float:
+        return 0.05
+
+    def has_room(self) -> bool:
+        return True
 
     def of(self, partition: int, epoch: int = 1) -> list[int]:
         """Offsets that arrived of a partition, in their order."""
@@ -108,9 +117,9 @@ def test_a_partition_that_is_full_is_left_alone_until_there_is_room_and_then_goe
         stopped = await reader.at_rest() - COUNT
         assert 0 < stopped < COUNT
         reader.full_from = None
-        reader.waiting[0] = ROOM + 1  # not yet
+        reader.entries[0] = ROOM + 1  # not yet
         assert await reader.at_rest() == stopped + COUNT
-        reader.waiting[0] = ROOM
+        reader.entries[0] = ROOM
         await reader.until(lambda: len(reader.of(0)) >= COUNT)
         assert reader.of(0) == list(range(COUNT))
 
@@ -125,7 +134,7 @@ def test_a_partition_that_was_full_when_it_was_taken_away_is_read_when_it_comes_
         reader.fetch.begin({0: 0, 1: 0}, 1)
         await reader.until(lambda: len(reader.of(1)) == COUNT)
         await reader.at_rest()
-        reader.full_from, reader.waiting[0] = None, 0
+        reader.full_from, reader.entries[0] = None, 0
         reader.fetch.begin({}, 2)
         reader.fetch.begin({0: 5_000, 1: COUNT}, 3)
         await reader.until(lambda: len(reader.of(0, epoch=3)) == COUNT - 5_000)
@@ -196,7 +205,7 @@ def test_a_failure_in_the_thread_ends_the_process_whatever_its_kind(
     stack: Settings, topic: str, ended: list[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def drive(reader: Reading) -> None:
-        del reader.waiting[0]  # whoever is asked how much waits fails
+        del reader.entries[0]  # whoever is asked how much waits fails
         reader.fetch.begin({0: 0}, 1)
         await reader.until(lambda: bool(ended))
         ended.clear()
