@@ -150,8 +150,12 @@ class Engine:
         assert lane is not None
         lane.take(records)
 
-    async def read(self) -> None:
-        """What that thread goes on to do."""
+    async def open(self) -> None:
+        """Takes the partition over, and has done what that thread does further."""
+        assert await self.control.open([0]) == {0: FIRST}
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
         while True:
             await asyncio.sleep(min(self.control.work(), 0.01))
 
@@ -179,10 +183,9 @@ def engine(drive: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
 
     async def run() -> None:
         made = Engine()
-        assert await made.control.open([0]) == {0: FIRST}
-        reading = asyncio.create_task(made.read())
+        await made.open()
         await asyncio.wait_for(drive(made), 20)
-        reading.cancel()
+        made.reading.cancel()
 
     asyncio.run(run())
 
@@ -297,20 +300,21 @@ def test_a_commit_under_way_does_not_stand_for_the_last_one_of_a_revoke() -> Non
     engine(drive)
 
 
-def test_entries_that_wait_when_the_partition_is_taken_are_neither_judged_nor_committed() -> None:
+def test_a_revoke_waits_until_everything_in_line_is_judged_and_commits_it() -> None:
     async def drive(engine: Engine) -> None:
         engine.table.writable.set()
-        engine.sent.takes_s = 0.002
-        judging = asyncio.create_task(asyncio.to_thread(engine.judge, entries(*range(FIRST, FIRST + 1_000))))
-        while not engine.sent.waiting:
+        engine.sent.takes_s = 0.001
+        engine.judge(entries(*range(FIRST, FIRST + 200)))
+        assert not engine.sent.topics  # nobody had a turn yet
+        revoking = asyncio.create_task(engine.revoke())
+        while engine.control.partitions:
             await asyncio.sleep(0)
-        asyncio.get_running_loop().call_later(0.05, engine.sent.deliver)
-        await engine.revoke()  # in the middle of the batch
-        judged = len(engine.sent.topics)
-        await judging
-        assert 0 < judged == len(engine.sent.topics) < 1_000
-        assert engine.broker.committed == [FIRST + judged]
-        assert await engine.control.open([0]) == {0: FIRST + judged}
+        while not revoking.done():
+            engine.sent.deliver()
+            await asyncio.sleep(0.01)
+        assert len(engine.sent.topics) == 200
+        assert engine.broker.committed == [FIRST + 200]
+        assert await engine.control.open([0]) == {0: FIRST + 200}
 
     engine(drive)
 
@@ -417,34 +421,13 @@ def test_a_verdict_is_sent_while_an_earlier_landing_waits_and_everything_else_wi
     engine(drive)
 
 
-def test_a_landing_waits_while_something_is_judged_but_not_for_long() -> None:
-    async def drive(engine: Engine) -> None:
-        lane, judging = engine.control.lane(0), engine.control._judging
-        assert lane is not None
-        now = time.monotonic
-        began = now()
-        await lane._give_way(now() + 5)
-        judging.is_going_on = True
-        asyncio.get_running_loop().call_later(0.05, setattr, judging, "is_going_on", False)
-        await lane._give_way(now() + 5)
-        assert 0.05 <= now() - began < 4
-        judging.is_going_on = True
-        began = now()
-        await lane._give_way(now() + 0.05)
-        assert 0.05 <= now() - began < 4
-
-    engine(drive)
-
-
-def test_what_is_judged_is_no_longer_under_way_when_the_thread_that_reads_returns() -> None:
+def test_what_comes_when_a_lane_is_closed_is_dropped() -> None:
     async def drive(engine: Engine) -> None:
         await engine.take(FIRST, FIRST + 1)
-        assert not engine.control._judging.is_going_on
         lane = engine.control.lane(0)
         assert lane is not None
         lane.close()
-        lane.take(entries(FIRST + 2))  # dropped
-        assert not engine.control._judging.is_going_on
+        lane.take(entries(FIRST + 2))
         engine.sent.deliver()
         engine.table.writable.set()
         await settle()
@@ -491,7 +474,7 @@ async def main():
     engine.table.writable.set()
     engine.control.outboxes = open_outboxes(Nowhere(give_up_s=1), asyncio.get_running_loop())
     engine.consumer.acknowledge = lambda place, offset: print("acknowledged", flush=True)
-    await engine.control.open([0])
+    await engine.open()
     await engine.take(FIRST)
     await asyncio.sleep(40)
     print("went on", flush=True)
