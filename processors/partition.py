@@ -73,6 +73,14 @@ class Changes(NamedTuple):
         yield from self.after
 
 
+class _Ticking(NamedTuple):
+    """A tick that is being folded. left: the leads for which it was not yet."""
+
+    entry: JournalEntry
+    position: Position
+    left: dict[LeadId, None]
+
+
 class Gap(Exception):  # noqa: N818 - it is the journal's word for it
     """Entries are missing between the last one applied and this one.
 
@@ -95,6 +103,7 @@ class Partition:
         self._applied: int | None = decode_row(PartitionState, row).applied_offset if row else None
         self._applied_dirty = False
         self._not_folded = 0
+        self._ticking: _Ticking | None = None
         policies = rows.get(POLICIES_KEY)
         self._policies = list(decode_row(PolicyHistory, policies).policies) if policies else []
         self._law: Law | None = None
@@ -149,13 +158,50 @@ class Partition:
         Entries of different leads may be folded in any order, with the same outputs and rows. Those of one lead keep
         theirs; a policy or a tick comes after all before it and before all after it.
         """
+        if entry.kind is EntryKind.TICK:
+            outputs = self.begin_tick(entry, offset)
+            while self.is_ticking:
+                outputs += self.go_on_ticking()
+            return outputs
         self._not_folded -= 1
         position = Position(partition=self.number, offset=offset)
         if entry.kind is EntryKind.POLICY:
             return self._activate(entry, position)
-        if entry.kind is EntryKind.TICK:
-            return self._tick(entry, position)
         return list(self._fold(entry.lead_id, entry, position))
+
+    @property
+    def is_ticking(self) -> bool:
+        """Whether a tick is folded for some of the leads that are due and not for all."""
+        return self._ticking is not None
+
+    def begin_tick(self, entry: JournalEntry, offset: int) -> list[Output]:
+        """Begins to fold a tick that was counted: as `fold`, but lead by lead, with `go_on_ticking`.
+
+        Entries behind it may be folded meanwhile, each once its lead is through (`tick_for`).
+        """
+        position = Position(partition=self.number, offset=offset)
+        self._ticking = _Ticking(entry, position, dict.fromkeys(self._take_due(entry.at)))
+        return self._end_tick()
+
+    def go_on_ticking(self) -> list[Output]:
+        """Folds the tick that began for one lead more; the last time with its heartbeat."""
+        assert self._ticking is not None
+        return self.tick_for(next(iter(self._ticking.left)))
+
+    def tick_for(self, lead_id: LeadId) -> list[Output]:
+        """Folds the tick that began for this lead next; nothing when there is none or the lead is through."""
+        if self._ticking is None or lead_id not in self._ticking.left:
+            return []
+        entry, position, left = self._ticking
+        del left[lead_id]
+        outputs: list[Output] = []
+        due = self.due_of(lead_id)
+        if due is not None and due <= entry.at:
+            outputs += self._fold(lead_id, entry, position)
+            due = self.due_of(lead_id)
+        if due is not None:
+            self._index(lead_id, due)
+        return outputs + self._end_tick()
 
     def skip(self, offset: int) -> None:
         """Passes over an entry that can't be read; raises Gap as `apply` does."""
@@ -230,17 +276,15 @@ class Partition:
         self._touched.add(lead_id)
         heapq.heappush(self._heap, (due, lead_id))
 
-    def _tick(self, entry: JournalEntry, position: Position) -> list[Output]:
-        outputs: list[Output] = []
-        for lead_id in self._take_due(entry.at):
-            due = self.due_of(lead_id)
-            if due is not None and due <= entry.at:
-                outputs += self._fold(lead_id, entry, position)
-                due = self.due_of(lead_id)
-            if due is not None:
-                self._index(lead_id, due)
-        outputs.append(self._heartbeat(entry, position))
-        return outputs
+    def _end_tick(self) -> list[Output]:
+        """The heartbeat, once every lead is through."""
+        assert self._ticking is not None
+        entry, position, left = self._ticking
+        if left:
+            return []
+        self._ticking = None
+        self._not_folded -= 1
+        return [self._heartbeat(entry, position)]
 
     def due_of(self, lead_id: LeadId) -> TimeUs | None:
         """When a lead is due by its row alone, under the policy of its last change.

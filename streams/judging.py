@@ -8,7 +8,7 @@ import time
 
 from streams.lane import Lane
 
-ENOUGH = 64
+ENOUGH = 200
 """Entries in line with which no more are looked for: a landing begins when nobody is in line."""
 _TURN_S = 0.002
 _PIECE_S = 0.0003

@@ -18,7 +18,7 @@ from processors.partition import Changes, Write
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec, CodecError
 from schemas.headers import cloud_event, dead_letter
-from schemas.records import DeadLetter, Decision, Directive, EntryKind, JournalEntry, Revocation
+from schemas.records import DeadLetter, Decision, Directive, EntryKind, JournalEntry, LeadId, Revocation
 from schemas.rows import RowError
 from streams import end_process
 from streams.clock import Clock
@@ -60,6 +60,19 @@ class Fold(Protocol):
 
     def fold(self, entry: JournalEntry, offset: int) -> list[Output]:
         """Outputs of an entry that was counted."""
+
+    def begin_tick(self, entry: JournalEntry, offset: int) -> list[Output]:
+        """Begins with a tick that was counted."""
+
+    @property
+    def is_ticking(self) -> bool:
+        """Whether that tick has not come to its end."""
+
+    def go_on_ticking(self) -> list[Output]:
+        """Outputs of that tick for one lead more."""
+
+    def tick_for(self, lead_id: LeadId) -> list[Output]:
+        """Outputs of that tick for this lead next, if there are any."""
 
     def skip(self, offset: int) -> None:
         """Counts an entry that can't be read."""
@@ -116,6 +129,8 @@ class Lane:
         self._taken = self._judged = self._landing = self._landed = 0
         self._since = self._began = 0.0
         self._preparing: Iterator[None] | None = None
+        self._ticking: Item | None = None
+        self._told: list[Output] = []
         self._ready: asyncio.Queue[Landing | None] = asyncio.Queue()
         # Entries are taken or the lane is closed, one of the two first.
         self._closing = threading.Lock()
@@ -201,10 +216,13 @@ class Lane:
             end_process(error)
 
     def judge(self) -> None:
-        """Judges the one whose turn it is."""
+        """Judges the one whose turn it is, or a tick for one lead more."""
         try:
             item = self._line.next()
-            self._judge(item.record, item.entry)
+            if item.entry.kind is EntryKind.TICK:
+                self._tick(item)
+            else:
+                self._judge(item)
         except RowError as error:
             end_process(self._table.distrust(self.number, error))
         except Exception as error:
@@ -257,30 +275,59 @@ class Lane:
             return error
         return entry
 
-    def _count(self) -> None:
+    def _note(self) -> None:
         if self._judged == self._landing:
             self._since = time.monotonic()
         self._judged += 1
 
     def _pass_over(self, record: Consumed, error: CodecError) -> None:
-        self._count()
+        self._note()
         self.fold.skip(record.offset)
         self._send_dead_letter(record, error)
         self.meter.unread(record, error.code)
 
-    def _judge(self, record: Consumed, entry: JournalEntry) -> None:
-        self._count()
-        self._clock.observe(entry.at)
+    def _judge(self, item: Item) -> None:
+        if self._ticking is not None:
+            self._goes_on(self.fold.tick_for(item.entry.lead_id))
         began_ns = time.time_ns()
-        outputs = self.fold.fold(entry, record.offset)
+        self._count(item.entry)
+        outputs = self.fold.fold(item.entry, item.record.offset)
+        self._hand_over(outputs, item.entry)
+        self.meter.judged(item.record, item.entry, outputs)
+        if self._spans is not None:
+            entry = item.entry
+            self._spans.processed(item.record, began_ns, of_entry(entry, outputs), traceparent=entry.traceparent)
+
+    def _tick(self, item: Item) -> None:
+        if self._ticking is None:
+            self._ticking = item
+            self._told = []
+            self._count(item.entry)
+            self._goes_on(self.fold.begin_tick(item.entry, item.record.offset))
+        else:
+            self._goes_on(self.fold.go_on_ticking())
+
+    def _goes_on(self, outputs: list[Output]) -> None:
+        """A tick has these outputs more, and may have come to its end."""
+        tick = self._ticking
+        assert tick is not None
+        self._hand_over(outputs, tick.entry)
+        self._told += outputs
+        if not self.fold.is_ticking:
+            self._ticking = None
+            self._line.end()
+            self.meter.judged(tick.record, tick.entry, self._told)
+
+    def _count(self, entry: JournalEntry) -> None:
+        self._clock.observe(entry.at)
+        self._note()
+
+    def _hand_over(self, outputs: list[Output], entry: JournalEntry) -> None:
         for output in outputs:
             if type(output.value) in PROMPT:
                 self._send(self._prompt, self._outputs, output, entry)
             else:
                 self._later.append((output, entry))
-        self.meter.judged(record, entry, outputs)
-        if self._spans is not None and entry.kind is not EntryKind.TICK:
-            self._spans.processed(record, began_ns, of_entry(entry, outputs), traceparent=entry.traceparent)
 
     def _send(self, outbox: Outbox, group: Deliveries, output: Output, entry: JournalEntry) -> None:
         value = output.value

@@ -11,7 +11,7 @@ from schemas.records import EntryKind, JournalEntry, LeadId
 from streams.kafka import Consumed
 
 CONCERN_ALL = frozenset((EntryKind.POLICY, EntryKind.TICK))
-"""Judged after everything before them and before everything after them."""
+"""Judged after everything before them and before everything after them; a tick lead by lead."""
 FLOW = frozenset((EntryKind.CALL, EntryKind.TRANSCRIPT))
 """What a live call gives by itself, many times a second. All others are a proposal, or something that was done, said or
 decided once: somebody waits for what follows from it."""
@@ -64,10 +64,14 @@ class _Part:
 
 
 class Line:
-    """The entries of one partition that are not judged yet."""
+    """The entries of one partition that are not judged yet.
+
+    A tick is judged lead by lead, and stays in line until `end` is called. What is awaited behind it comes in between.
+    """
 
     def __init__(self) -> None:
         self._parts = deque((_Part(),))
+        self._tick: Item | None = None
         self._count = 0
 
     def __len__(self) -> int:
@@ -88,12 +92,23 @@ class Line:
             self._parts[-1].put(item)
 
     def next(self) -> Item:
-        """Takes out the entry whose turn it is; IndexError when there is none."""
+        """Takes out the entry whose turn it is, a tick again and again; IndexError when there is none."""
         if not self._count:
             raise IndexError("nobody waits")
-        self._count -= 1
+        if self._tick is not None and not self.is_awaited:
+            return self._tick
         item = self._parts[0].next()
         if item is None:
             item = self._parts.popleft().end
         assert item is not None
+        if item.entry.kind is EntryKind.TICK:
+            self._tick = item
+        else:
+            self._count -= 1
         return item
+
+    def end(self) -> None:
+        """The tick that was taken out is judged."""
+        assert self._tick is not None
+        self._tick = None
+        self._count -= 1

@@ -23,7 +23,8 @@ FULL = 4_000
 """Entries of a partition that may wait before no more are read of it."""
 ROOM = 1_000
 """Entries down to which they must have fallen before it is read again: what was fetched ahead is fetched once more."""
-MAX_BATCH = 200
+MAX_BATCH = 32
+"""Records taken at once: they are decoded before anything is done with the first."""
 _LOOK_EVERY_S = 1.0
 _FETCH = {
     "queued.min.messages": 5_000,

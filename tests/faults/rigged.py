@@ -96,7 +96,7 @@ def rig_worker(order: Order) -> None:
         if topic == CHANGELOG:
             order.reached("rows")
 
-    wrap(Lane, "_judge", after=lambda: order.reached("judged"))
+    wrap(Lane, "judge", after=lambda: order.reached("judged"))
     wrap(ExecutionTable, "write", before=lambda *_: order.reached("sent"))
     wrap(Outbox, "send", before=row)
     wrap(ExecutionTable, "_put", before=lambda *_, **__: order.reached("changelog"))
