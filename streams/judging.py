@@ -6,6 +6,7 @@ another entry: then a landing that has waited long enough gets as much time as t
 
 import time
 
+from streams import garbage
 from streams.lane import Lane
 
 ENOUGH = 200
@@ -15,6 +16,10 @@ _PIECE_S = 0.0003
 """How long it may be until the thread looks for new entries: while entries are in line, and while landings are made
 ready."""
 _LATE_S = 0.05
+_OVERDUE_S = 0.2
+"""So long a landing that is due waits until nobody happens to be in line; then no more is read until it is so."""
+_LOOK_AFTER = 64
+"""Entries after which Python looks for garbage."""
 _IDLE_S = 0.05
 
 
@@ -23,6 +28,7 @@ class Judging:
 
     def __init__(self) -> None:
         self._busy: list[Lane] = []
+        self._judged = 0
 
     def add(self, lane: Lane) -> None:
         """A lane has taken entries."""
@@ -30,9 +36,9 @@ class Judging:
             self._busy.append(lane)
 
     def has_room(self) -> bool:
-        """Whether more entries may be put in line: not while a landing waits until nobody is in it."""
+        """Whether more entries may be put in line: not while a landing has waited too long until nobody is in it."""
         in_line = sum(lane.in_line for lane in self._busy)
-        return not in_line or (in_line < ENOUGH and not self._is_landing_due())
+        return not in_line or (in_line < ENOUGH and not self._is_landing_overdue())
 
     def work(self) -> float:
         """Does a little of what is to be done; answers for how many seconds nothing more is, 0 when something is."""
@@ -54,6 +60,9 @@ class Judging:
         while lanes:
             lane = lanes[0] if len(lanes) == 1 else next((lane for lane in lanes if lane.is_awaited), lanes[0])
             lane.judge()
+            self._judged += 1
+            if self._judged % _LOOK_AFTER == 0:
+                garbage.look()
             if not lane.in_line:
                 lanes.remove(lane)
             if time.monotonic() >= until:
@@ -70,6 +79,6 @@ class Judging:
                 if time.monotonic() >= until:
                     return
 
-    def _is_landing_due(self) -> bool:
-        now = time.monotonic()
-        return any(lane.in_line and lane.lands_in(now) == 0 for lane in self._busy)
+    def _is_landing_overdue(self) -> bool:
+        before = time.monotonic() - _OVERDUE_S
+        return any(lane.in_line and lane.lands_in(before) == 0 for lane in self._busy)

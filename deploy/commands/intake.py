@@ -8,7 +8,7 @@ import threading
 
 from deploy.errors import OperatorError
 from deploy.settings import Settings
-from streams import EXIT_BROKEN, BadInput
+from streams import EXIT_BROKEN, BadInput, garbage
 from streams.access import check_access
 from streams.broker_time import check_clock
 from streams.intake import Intake
@@ -29,8 +29,13 @@ def run(settings: Settings) -> int:
         check_access(settings)
         if settings.clock == "system":
             check_clock(settings)
-        Intake(settings, on_ready=lambda: print("intake ready", flush=True)).run(stop.is_set)
+        Intake(settings, on_ready=_begin).run(stop.is_set)
     except OperatorError as error:
         print(f"mandate: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, BadInput) else EXIT_BROKEN
     return 0
+
+
+def _begin() -> None:
+    print("intake ready", flush=True)
+    garbage.begin()
