@@ -124,8 +124,9 @@ def test_in_whatever_order_the_line_gives_them_the_journal_gives_the_same_bytes(
     for offset, entry in enumerate(journal):
         partition.follow(offset)
         line.put(Item(Consumed("", 0, offset, None, b"", [], 0), entry))
-        for _ in range(min(taken[offset % len(taken)], len(line))):
-            judge()
+        for _ in range(taken[offset % len(taken)]):
+            if line:  # one turn may end a tick as well
+                judge()
     while line:
         judge()
     for offset, entry in enumerate(journal):
