@@ -11,7 +11,7 @@ from processors.draft import Output
 from processors.offline import MemoryRows
 from processors.partition import Partition
 from schemas.codec import encode
-from schemas.records import EntryKind, JournalEntry, LeadId
+from schemas.records import CallEventType, EntryKind, JournalEntry, LeadId
 from streams.judging import ENOUGH, Judging
 from streams.kafka import Consumed
 from streams.line import Item, Line
@@ -146,6 +146,21 @@ def test_nothing_lands_while_an_entry_is_counted_and_not_folded() -> None:
     with pytest.raises(RuntimeError, match="1 entries of partition 0 are counted and not folded"):
         partition.take_changes()
     partition.fold(journal[1], 1)
+    assert partition.take_writes()
+
+
+def test_nothing_lands_while_a_tick_is_folded_for_some_leads_only() -> None:
+    partition = Partition(0, MemoryRows(), COURT)
+    journal = journal_of([("call", "ann", "c1", CallEventType.CALL_INITIATED), ("tick", 200_000)])
+    for offset, entry in enumerate(journal[:-1]):
+        partition.apply(entry, offset)
+    last = len(journal) - 1
+    partition.follow(last)
+    assert partition.begin_tick(journal[last], last) == []
+    with pytest.raises(RuntimeError, match="counted and not folded"):
+        partition.take_changes()
+    while partition.is_ticking:
+        partition.go_on_ticking()
     assert partition.take_writes()
 
 
