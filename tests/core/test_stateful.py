@@ -69,12 +69,19 @@ def test_every_invariant_holds_after_each_of_ten_thousand_steps() -> None:
     SEEN.clear()
     while SEEN["steps"] < STEPS:
         run(STEPS - SEEN["steps"])
-    assert SEEN["steps"] >= STEPS
-    # Worlds in which nothing is ever permitted, revoked or disturbed would prove nothing.
+    # Worlds in which nothing is ever permitted, revoked or disturbed would prove nothing. By chance one of these may be
+    # rare among the first (a cut-off was, once, and came 41 to 90 times in four other draws): then more are drawn.
+    while seldom() and SEEN["steps"] < 3 * STEPS:
+        run(STEPS // 4)
+    assert seldom() == []
+
+
+def seldom() -> list[str]:
+    """What was seen too seldom to say that the worlds hold it."""
     often = ("PERMIT initiate_contact", "PERMIT update_crm", "PERMIT route_to_human", "PERMIT at last", "BLOCK at last",
              "revoked FACT_CHANGED", "revoked CONVERSATION_ENDED", "revoked CUT_OFF", "revoked OPT_OUT", "case EXPIRED",
              "crash", "fork", "stale writes", "told again", "override used", "told late")  # fmt: skip
-    assert [name for name in often if SEEN[name] < 5] == []
+    return [name for name in often if SEEN[name] < 5]
 
 
 # --- every invariant is broken on purpose, and found
