@@ -32,6 +32,7 @@ from streams.kafka import (
     at_end,
     checked,
     consumed,
+    is_of_moving_group,
     lag_of,
     make_consumer,
     make_producer,
@@ -60,21 +61,6 @@ _MOVED_ON = {
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError._ASSIGNMENT_LOST,
 }
-# The client does not call all of these retriable, but the group's offsets are only on their way to another broker.
-_LATER = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError._WAIT_COORD,
-    KafkaError._TRANSPORT,
-    KafkaError._TIMED_OUT,
-}
-
-
-def is_tried_again(error: KafkaError) -> bool:
-    """Whether a commit that failed so is made again later; a cluster that stays away ends the process by a delivery."""
-    return error.retriable() or error.code() in _LATER
 
 
 class Intake:
@@ -217,7 +203,7 @@ class Intake:
         """A commit ended. What another member owns by now is its to commit; the rest is tried again."""
         if error is None or error.code() in _MOVED_ON or error.code() == KafkaError._NO_OFFSET:
             return
-        if not is_tried_again(error):
+        if not is_of_moving_group(error):
             self._commit_failed = error
         for mark in marks:
             place = Place(mark.topic, mark.partition)

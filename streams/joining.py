@@ -10,15 +10,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 from faust.assignor.client_assignment import CopartitionedAssignment
 from faust.assignor.copartitioned_assignor import CopartitionedAssignor
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas.catalogue import TOPIC_OF
 from schemas.records import JournalEntry
 from streams import Broken
 from streams.changelog import CHANGELOG
-from streams.kafka import CLIENT_DEFAULTS, remedy_of
+from streams.kafka import CLIENT_DEFAULTS, is_of_moving_group, remedy_of
 from streams.topology import CONTROL
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ JOURNAL = TOPIC_OF[JournalEntry]
 _TOPICS = frozenset({JOURNAL, CHANGELOG})
 _NEWCOMER = ""
 _WITHIN_S = 15.0
+_POLL_S = 0.1
 
 
 class Member(NamedTuple):
@@ -42,14 +44,18 @@ def members_of(settings: "Settings") -> list[Member]:
     """The workers that are there; while partitions are handed over they may seem to own none."""
     admin = AdminClient({**settings.client_config(), **CLIENT_DEFAULTS})
     group = str(CONTROL.group)
+
+    def ask() -> ConsumerGroupDescription:
+        return admin.describe_consumer_groups([group], request_timeout=_WITHIN_S)[group].result()
+
+    again = retry_if_exception(_is_of_move)
     try:
-        found = admin.describe_consumer_groups([group], request_timeout=_WITHIN_S)[group].result()
+        found = Retrying(retry=again, stop=stop_after_delay(_WITHIN_S), wait=wait_fixed(_POLL_S), reraise=True)(ask)
     except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+        why = error.args[0]
+        if why.code() == KafkaError.GROUP_ID_NOT_FOUND:
             return []
-        raise Broken(
-            f"The group {group} can't be looked at ({error.args[0].str()}).", remedy_of(error.args[0])
-        ) from error
+        raise Broken(f"The group {group} can't be looked at ({why.name()}: {why.str()}).", remedy_of(why)) from error
     members = []
     for member in found.members:
         places = member.assignment.topic_partitions if member.assignment else []
@@ -57,6 +63,11 @@ def members_of(settings: "Settings") -> list[Member]:
         kept = frozenset(place.partition for place in places if place.topic == CHANGELOG)
         members.append(Member(member.group_instance_id or "", owns, kept - owns))
     return members
+
+
+def _is_of_move(error: BaseException) -> bool:
+    # A new cluster makes its first group's coordinator when it is asked for it, and says for a moment that it is none.
+    return isinstance(error, KafkaException) and is_of_moving_group(error.args[0])
 
 
 def share_of(instance: str, members: Iterable[Member], partitions: int, replicas: int) -> set[int]:

@@ -53,11 +53,26 @@ _NOT_PERMITTED = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 }
+# The client does not call all of these retriable, but the group's offsets are only on their way to another broker.
+_GROUP_MOVES = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._WAIT_COORD,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+}
 
 
 def remedy_of(error: KafkaError) -> str:
     """What the operator does about an error of the client."""
     return CHECK_PERMISSIONS if error.code() in _NOT_PERMITTED else CHECK_BROKERS
+
+
+def is_of_moving_group(error: KafkaError) -> bool:
+    """Whether what was asked of a group's coordinator is to be asked again later, without looking for a cause."""
+    return error.retriable() or error.code() in _GROUP_MOVES
 
 
 class _Complaints:

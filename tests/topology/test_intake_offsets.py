@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.intake import is_tried_again
+from streams.kafka import is_of_moving_group
 from streams.offsets import Offsets, Place
 
 HERE, THERE = Place("t", 0), Place("t", 1)
@@ -69,4 +69,4 @@ def test_the_mark_is_the_first_open_record_whatever_the_order_of_deliveries(orde
     ],
 )
 def test_a_commit_is_made_again_when_the_groups_broker_changed_and_not_when_it_is_refused(code, again):
-    assert is_tried_again(KafkaError(code)) is again
+    assert is_of_moving_group(KafkaError(code)) is again

@@ -2,13 +2,20 @@
 
 import asyncio
 import random
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
-from deploy.settings import load_settings
+from deploy.settings import Settings, load_settings
+from streams import Broken
 from streams.app import Layout, _app, _table
-from streams.joining import Member, share_of
+from streams.joining import Member, members_of, share_of
 from streams.recovery import Restoration
 from streams.slots import take_slot
 from streams.tables import ExecutionTable
@@ -38,6 +45,30 @@ def test_a_second_worker_copies_half_of_what_the_first_judges() -> None:
 )
 def test_nothing_is_copied_first_where_that_would_only_cost_time(members: list[Member]) -> None:
     assert share_of("me", members, 2, 1) == set()
+
+
+@pytest.mark.broker
+def test_a_new_clusters_first_group_is_asked_for_again_until_its_coordinator_knows_itself(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+    real = AdminClient.describe_consumer_groups
+
+    class New(AdminClient):
+        def describe_consumer_groups(self, groups: list[str], **options: Any) -> dict[str, Future[Any]]:
+            if not answers:
+                return real(self, groups, **options)
+            refused: Future[Any] = Future()
+            refused.set_exception(KafkaException(KafkaError(answers.pop())))
+            return dict.fromkeys(groups, refused)
+
+    monkeypatch.setattr("streams.joining.AdminClient", New)
+    monkeypatch.setattr("streams.joining.CONTROL", SimpleNamespace(group=f"nobody-{uuid4().hex}"))
+    assert members_of(stack) == []
+    assert answers == []
+    answers.append(KafkaError.GROUP_AUTHORIZATION_FAILED)
+    with pytest.raises(Broken, match="GROUP_AUTHORIZATION_FAILED"):
+        members_of(stack)
 
 
 def test_what_is_foretold_is_nearly_always_what_the_assignor_then_gives() -> None:
