@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 GATHER_MS = 5.0
 """How long a record of a landing waits for others of its partition."""
+GATHER_BYTES = 192 << 10
+"""What of a landing goes in one request. A broker's thread deals with one request at a time, whoever waits behind it:
+with the client's 1 MB, a verdict behind rows waited for some milliseconds."""
 _POLL_S = 0.1
 _FULL_RETRY_S = 0.002
 _CLOSE_S = 5.0
@@ -82,14 +85,14 @@ class Deliveries:
 class Outbox:
     """An idempotent producer, and the thread that hears of its deliveries.
 
-    linger_ms: how long a record waits for others of its partition, to go in one request.
+    overrides: of the producer, such as how long a record waits for others of its partition, to go in one request.
     `open` and `send` may be called from any thread, the rest from the loop that made it. Delivery reports are gathered
     in the outbox's thread and handed to the loop once a round, not once a record.
     """
 
-    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, linger_ms: float = 0) -> None:
+    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, **overrides: float) -> None:
         self._loop = loop
-        self._producer = make_producer(settings, **{"linger.ms": linger_ms})
+        self._producer = make_producer(settings, **overrides)
         self._ready: list[Deliveries] = []
         self._open: set[Deliveries] = set()
         self._opening = threading.Lock()
@@ -170,7 +173,7 @@ class Outboxes(NamedTuple):
     prompt: Outbox
     """What somebody waits for: no record waits for another."""
     gathering: Outbox
-    """What a landing sends, and rows: a request costs a broker more than the records in it."""
+    """What a landing sends, and rows: a request costs a broker more than the records in it, up to some size."""
 
     async def flush(self) -> None:
         """Returns when everything handed over before the call is delivered."""
@@ -185,7 +188,8 @@ class Outboxes(NamedTuple):
 
 def open_outboxes(settings: "Settings", loop: asyncio.AbstractEventLoop) -> Outboxes:
     """Both producers, on the loop that will use them."""
-    return Outboxes(Outbox(settings, loop), Outbox(settings, loop, GATHER_MS))
+    gathering = Outbox(settings, loop, **{"linger.ms": GATHER_MS, "batch.size": GATHER_BYTES})
+    return Outboxes(Outbox(settings, loop), gathering)
 
 
 def _wake_all(groups: list[Deliveries]) -> None:
