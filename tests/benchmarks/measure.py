@@ -23,8 +23,9 @@ class Plan(NamedTuple):
     """How much is measured. warm_s: seconds of the first rate before each latency run, not counted.
 
     compile_s: of the load before the first round.
-    rest_s: from a system's backlog to its next round. The grants of a backlog, made at one time, end at one time, 60 s
-        later by the default policy; the tick that ends hundreds of them holds up for 60 ms what comes then.
+    rest_s: from the start of a system's round to that of its next. The grants of an opening, made at one time, end at
+        one time, 60 s later by the default policy; the tick that ends hundreds of them holds up what comes then.
+    backlogs: rounds with a backlog, after those of latency, which its grants would disturb.
     """
 
     leads: int
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     backlog: int
     compile_s: float = 0.0
     rest_s: float = 0.0
+    backlogs: int = 1
 
 
 class Spent(NamedTuple):
@@ -203,8 +205,14 @@ def warm_up(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: P
         this.backlog(plan.backlog // 4)
 
 
-def measure(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
-    """All figures of one round; rounds of a broker have different numbers, from 1."""
+def latencies(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> list[Any]:
+    """A round of latency, at each rate; rounds of a broker have different numbers, from 1."""
     with opened(system, broker, codec, plan, logs, number) as this:
-        latencies = [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
-        return {"latency": latencies, "backlog": this.backlog(plan.backlog)}
+        return [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
+
+
+def throughput(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
+    """A round with a backlog, of a system that has just judged at the highest rate."""
+    with opened(system, broker, codec, plan, logs, number) as this:
+        this.latency(plan.rates[-1], plan.seconds[-1])
+        return this.backlog(plan.backlog)

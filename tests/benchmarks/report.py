@@ -29,9 +29,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def summary(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Figures of each system over its rounds, and the ratios of the first to the second."""
-    systems = {name: _system(found) for name, found in rounds.items()}
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of each system over its rounds, and the ratios of the first to the second.
+
+    found: of each system its rounds of `latency`, each a run at each rate, and those of `backlog`.
+    """
+    systems = {name: _system(rounds["latency"], rounds["backlog"]) for name, rounds in found.items()}
     report: dict[str, Any] = {"systems": systems}
     if len(systems) == 2:
         ours, theirs = systems.values()
@@ -39,9 +42,9 @@ def summary(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]
     return report
 
 
-def _system(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _system(rounds: Sequence[Sequence[Mapping[str, Any]]], backlogs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     latency = {}
-    for runs in zip(*(found["latency"] for found in rounds), strict=True):
+    for runs in zip(*rounds, strict=True):
         counted = _undisturbed(runs)
         samples = [sample for run in counted for sample in run["samples_ms"]]
         latency[str(runs[0]["rate"])] = {
@@ -51,7 +54,6 @@ def _system(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "cpu_us_per_event": middle(_per_event(run) for run in counted),
             "rounds": [{key: value for key, value in run.items() if key != "samples_ms"} for run in runs],
         }
-    backlogs = [found["backlog"] for found in rounds]
     counted = _undisturbed(backlogs)
     return {
         "latency": latency,
@@ -94,7 +96,10 @@ def show(report: Mapping[str, Any]) -> str:
     partitions = f"{report['partitions']} partition{'s' if report['partitions'] > 1 else ''} of each topic"
     lines = ["", f"One worker, {partitions}.", ""]
     lines.append("Decision latency in ms, open loop, from the scheduled send of the request to its verdict consumed")
+    lines.append("(medians of the rounds)")
     lines.append(table(("system", "events/s", *SHOWN, "requests"), _latency_rows(systems)))
+    lines += ["", "Of each round, p50 / p99 / p99.9 in ms, and processor time for each event in µs"]
+    lines += _rounds(systems)
     lines += ["", "Backlog: events/s from the release of a held system to the last verdict"]
     lines.append(table(("system", "events/s", "intake alone", "of each round"), _backlog_rows(systems)))
     lines += ["", "Processor time for each event of the backlog, µs"]
@@ -110,6 +115,19 @@ def _latency_rows(systems: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         for rate in next(iter(systems.values()))["latency"]
         for name, system in systems.items()
         for run in [system["latency"][rate]]
+    ]
+
+
+def _rounds(systems: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} at {rate}/s: "
+        + ", ".join(
+            f"{' / '.join(format(run['latency_ms'][key], '.1f') for key in ('p50', 'p99', 'p99.9'))}"
+            f" ({sum(_per_event(run).values()):.0f})"
+            for run in found["rounds"]
+        )
+        for name, system in systems.items()
+        for rate, found in system["latency"].items()
     ]
 
 

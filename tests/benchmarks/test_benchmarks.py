@@ -118,15 +118,14 @@ def _run(p50: float, others_s: float) -> dict[str, Any]:
     return {"rate": 200, "events": 100, "cpu_s": cpu, "took_s": 10.0, "latency_ms": latency, "samples_ms": [p50]}
 
 
-def _rounds(*runs: tuple[float, int, float]) -> list[dict[str, Any]]:
+def _rounds(*runs: tuple[float, int, float]) -> dict[str, list[Any]]:
     """Rounds of one system, each by its p50, its events a second, and what others used."""
-    return [
-        {
-            "latency": [_run(p50, others)],
-            "backlog": {**_run(p50, others), "events_per_s": rate, "intake_events_per_s": rate},
-        }
-        for p50, rate, others in runs
-    ]
+    return {
+        "latency": [[_run(p50, others)] for p50, _, others in runs],
+        "backlog": [
+            {**_run(p50, others), "events_per_s": rate, "intake_events_per_s": rate} for p50, rate, others in runs
+        ],
+    }
 
 
 def shown(found: dict[str, Any]) -> str:
@@ -138,6 +137,11 @@ def test_the_report_says_how_many_partitions_there_were() -> None:
     found = summary({"ours": _rounds((4, 4_000, 0))})
     assert "One worker, 1 partition of each topic." in shown(found)
     assert "One worker, 4 partitions of each topic." in show({"partitions": 4, **found})
+
+
+def test_the_report_shows_each_round_beside_the_processor_time_it_took() -> None:
+    found = summary({"ours": _rounds((4, 4_000, 0), (9, 4_000, 0))})
+    assert "ours at 200/s: 4.0 / 4.0 / 4.0 (31000), 9.0 / 9.0 / 9.0 (31000)" in shown(found)
 
 
 def test_a_round_that_other_processes_disturbed_is_not_counted() -> None:
