@@ -203,6 +203,7 @@ class Intake:
         """A commit ended. What another member owns by now is its to commit; the rest is tried again."""
         if error is None or error.code() in _MOVED_ON or error.code() == KafkaError._NO_OFFSET:
             return
+        # A cluster that stays away ends the process by a delivery.
         if not is_of_moving_group(error):
             self._commit_failed = error
         for mark in marks:

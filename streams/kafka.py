@@ -71,7 +71,7 @@ def remedy_of(error: KafkaError) -> str:
 
 
 def is_of_moving_group(error: KafkaError) -> bool:
-    """Whether what was asked of a group's coordinator is to be asked again later, without looking for a cause."""
+    """Whether what failed so at a group's coordinator is tried again later: the coordinator moves or is away."""
     return error.retriable() or error.code() in _GROUP_MOVES
 
 
