@@ -1,6 +1,6 @@
 """Intake: every input record becomes journal entries or a dead letter, and its offset is committed after that.
 
-One thread, a plain librdkafka consumer and producer. Each turn, in this order:
+One thread, plain librdkafka consumers (`streams.inputs`) and a producer. Each turn, in this order:
 
 1. consume what is there; judge each record (`streams.admission`) in the order it came;
 2. send what follows: directory entries, journal entries, dead letters;
@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
-from schemas.catalogue import EVENT_INPUTS
 from schemas.codec import Codec
 from streams import Broken
 from streams.admission import JOURNAL, Admission, Outgoing
 from streams.behind import follow_control
 from streams.clock import Clock, make_clock
 from streams.directory import follow_directory
+from streams.inputs import Heard, Inputs
 from streams.kafka import (
     CHECK_BROKERS,
     Consumed,
@@ -33,8 +33,6 @@ from streams.kafka import (
     checked,
     consumed,
     is_of_moving_group,
-    lag_of,
-    make_consumer,
     make_producer,
     partition_count,
 )
@@ -49,12 +47,9 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 WAITING_LIMIT = 10_000
-_BATCH = 1_000
 _COMMIT_EVERY_S = 0.1
 """Also how late metrics may be: to count each turn would cost a tenth of what a record does that comes by itself."""
 _LAG_EVERY_S = 1.0
-# A record that arrives ends the wait at once; these only bound how late deliveries and news are looked at.
-_IDLE_S, _BUSY_S = 0.1, 0.01
 _MOVED_ON = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -64,7 +59,7 @@ _MOVED_ON = {
 
 
 class Intake:
-    """One member of the group mandate-intake. Start as many as there are input partitions to share.
+    """One process of the group mandate-intake. Start as many as there are input partitions to share.
 
     `on_ready` is called once it has its share of the partitions.
     """
@@ -103,13 +98,12 @@ class Intake:
         self._spans = make_spans(settings, "mandate-intake")
         self._next_lag = 0.0
         self._on_ready: Callable[[], None] | None = on_ready
-        self._consumer: Consumer = make_consumer(
-            settings, str(INTAKE.group), **{"enable.partition.eof": True, "on_commit": self._committed}
-        )
+        heard = Heard(self._assign, self._revoke, self._drop)
+        self._inputs = Inputs(settings, str(INTAKE.group), heard, self._committed)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then delivers and commits what it has. Raises Broken."""
-        self._consumer.subscribe(list(EVENT_INPUTS), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        self._inputs.subscribe()
         try:
             while not stop():
                 self._turn()
@@ -117,7 +111,7 @@ class Intake:
             self._commit(wait=True)
             self._meter.count(self._admission.waiting)
         finally:
-            self._consumer.close()
+            self._inputs.close()
             self._calls.close()
             self._behind.close()
             if self._spans is not None:
@@ -146,16 +140,12 @@ class Intake:
             self._meter.count(self._admission.waiting)
         if now >= self._next_lag:
             self._next_lag = time.monotonic() + _LAG_EVERY_S
-            show_lag(metrics.LAG, dict.fromkeys(EVENT_INPUTS, 0) | lag_of(self._consumer, self._assigned))
+            show_lag(metrics.LAG, self._inputs.lag(self._assigned))
             metrics.show_behind(self._behind.each())
 
     def _consume(self) -> list[Consumed]:
-        # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.
-        first = self._consumer.poll(_BUSY_S if self._sender.pending or self._admission.waiting else _IDLE_S)
-        if first is None:
-            return []
         found: list[Consumed] = []
-        for message in (first, *self._consumer.consume(_BATCH - 1, 0)):
+        for message in self._inputs.take():
             if checked(message) is not None:
                 found.append(consumed(message))
                 self._at_end.discard(Place(found[-1].topic, found[-1].partition))
@@ -188,16 +178,10 @@ class Intake:
             raise Broken(f"Offsets can't be committed ({self._commit_failed.str()}).", CHECK_BROKERS)
         if not self._uncommitted:
             return
-        marks = [TopicPartition(*place, offset) for place, offset in self._uncommitted.items()]
-        try:
-            if wait:
-                self._consumer.commit(offsets=marks, asynchronous=False)
-            else:
-                self._consumer.commit(offsets=marks, asynchronous=True)
-        except KafkaException as error:
-            self._committed(error.args[0], marks)
-            return
-        self._uncommitted = {}
+        failed = self._inputs.commit(self._uncommitted, wait=wait)
+        self._uncommitted = {_place(mark): mark.offset for _, marks in failed for mark in marks}
+        for error, marks in failed:
+            self._committed(error, marks)
 
     def _committed(self, error: KafkaError | None, marks: list[TopicPartition]) -> None:
         """A commit ended. What another member owns by now is its to commit; the rest is tried again."""
@@ -207,24 +191,21 @@ class Intake:
         if not is_of_moving_group(error):
             self._commit_failed = error
         for mark in marks:
-            place = Place(mark.topic, mark.partition)
+            place = _place(mark)
             if place in self._assigned:
                 self._uncommitted.setdefault(place, mark.offset)
 
-    def _assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned |= _places(partitions)
-        if self._on_ready is not None:
+    def _assign(self, places: set[Place]) -> None:
+        self._assigned |= places
+        if self._on_ready is not None and self._inputs.is_ready:
             self._on_ready()
             self._on_ready = None
 
-    def _revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """The last moment to commit for these; what waits or was not delivered the next owner reads again."""
+    def _revoke(self, places: set[Place]) -> None:
+        """What waits or was not delivered the next owner reads again."""
         self._sender.flush()
         self._commit(wait=True)
-        self._drop(_places(partitions))
-
-    def _lose(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._drop(_places(partitions))
+        self._drop(places)
 
     def _drop(self, places: set[Place]) -> None:
         self._offsets.forget(places)
@@ -235,5 +216,5 @@ class Intake:
             self._uncommitted.pop(place, None)
 
 
-def _places(partitions: list[TopicPartition]) -> set[Place]:
-    return {Place(place.topic, place.partition) for place in partitions}
+def _place(mark: TopicPartition) -> Place:
+    return Place(mark.topic, mark.partition)
