@@ -6,6 +6,7 @@ processors free. Figures and what it means for the order of things: `docs/decisi
 """
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,9 +109,10 @@ class Inputs:
         return lag
 
     def close(self) -> None:
-        """Leaves the group."""
-        for consumer in self._members:
-            consumer.close()
+        """Leaves the group; both members do when one fails at it."""
+        with ExitStack() as closing:
+            for consumer in self._members:
+                closing.callback(consumer.close)
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._without_share.discard(consumer)

@@ -17,6 +17,7 @@ from tests.benchmarks.workload import Lead, Traffic
 ANSWER_WITHIN_S = 60.0
 _LEAD_TIME_S = 0.25
 _ENCODE_S = 60e-6
+_BACKLOGS_IN_A_ROUND = 2
 
 
 class Plan(NamedTuple):
@@ -25,7 +26,7 @@ class Plan(NamedTuple):
     compile_s: of the load before the first round.
     rest_s: from the start of a system's round to that of its next. The grants of an opening, made at one time, end at
         one time, 60 s later by the default policy; the tick that ends hundreds of them holds up what comes then.
-    backlogs: rounds with a backlog, after those of latency, which its grants would disturb.
+    backlogs: rounds with backlogs, after those of latency, which their grants would disturb.
     """
 
     leads: int
@@ -211,8 +212,10 @@ def latencies(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs:
         return [this.latency(rate, length) for rate, length in zip(plan.rates, plan.seconds, strict=True)]
 
 
-def throughput(system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int) -> dict[str, Any]:
-    """A round with a backlog, of a system that has just judged at the highest rate."""
+def throughput(
+    system: System, broker: Broker, codec: Codec, plan: Plan, *, logs: Path, number: int
+) -> list[dict[str, Any]]:
+    """A round with two backlogs, of a system that has just judged at the highest rate."""
     with opened(system, broker, codec, plan, logs, number) as this:
         this.latency(plan.rates[-1], plan.seconds[-1])
-        return this.backlog(plan.backlog)
+        return [this.backlog(plan.backlog) for _ in range(_BACKLOGS_IN_A_ROUND)]

@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from deploy.settings import Settings
 from schemas.catalogue import EVENT_INPUTS
+from streams import Broken
 from streams.inputs import AWAITED, FLOW, GATHER_MS, LOOK_MS, Heard, Inputs
 from streams.kafka import Sender, make_producer
 from streams.offsets import Place
@@ -125,6 +126,23 @@ def _turns(inputs: Inputs, sender: Sender, topic: str, last: bytes) -> int:
     sending.join()
     assert sum(counts) == 100
     return sum(count > 0 for count in counts)
+
+
+def test_both_leave_the_group_when_what_one_hears_at_it_fails(stack: Settings) -> None:
+    heard: list[set[str]] = []
+
+    def fail(places: set[Place]) -> None:
+        heard.append({place.topic for place in places})
+        raise Broken("a delivery failed")
+
+    inputs = Inputs(stack, unique("inputs"), Heard(lambda _: None, fail, fail), lambda _error, _marks: None)
+    inputs.subscribe()
+    end = time.monotonic() + 30
+    while not inputs.is_ready and time.monotonic() < end:
+        inputs.take()
+    with pytest.raises(Broken):
+        inputs.close()
+    assert sorted(map(sorted, heard)) == sorted((sorted(AWAITED), sorted(FLOW)))
 
 
 def test_the_flow_waits_a_few_milliseconds() -> None:
