@@ -150,12 +150,12 @@ def _run(
     with _listening(on):
         on.begin()
         Run(on, faults, plan, seed, tally, _say, look).inject_all()
-    _say("injections are over; waiting until everything is dealt with")
-    on.load.label = "calm"
-    on.heal()
-    tally.trouble += on.quieten()
-    tally.trouble += [f"{name} never came about" for name in tally.vain if not tally.injections[name]]
-    return _check(on, directory, tally)
+        _say("injections are over; waiting until everything is dealt with")
+        on.load.label = "calm"
+        on.heal()
+        tally.trouble += on.quieten()
+        tally.trouble += [f"{name} never came about" for name in tally.vain if not tally.injections[name]]
+        return _check(on, directory, tally)
 
 
 def _rows_that_differ(on: Stage) -> str:
@@ -199,7 +199,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _listening(on: Stage) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the injections; the second one everything."""
+    """Ctrl-C and SIGTERM end the injections and keep from a next ground; the second one ends all, checks too."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if on.interrupted:
@@ -222,7 +222,8 @@ def _check(on: Stage, directory: Path, tally: Tally) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.faults.checker", str(directory / "notes")]
     out = directory / "found.json"
     env = {**os.environ, **on.settings.to_env(), "MANDATE_CONFIG": ""}
-    subprocess.run([*command, "--json", str(out)], env=env, check=False)
+    # A session of its own: Ctrl-C is the runner's alone.
+    subprocess.run([*command, "--json", str(out)], env=env, check=False, start_new_session=True)
     if not out.exists():
         tally.trouble.append("the checker did not come to its end")
         return {}
