@@ -2,7 +2,7 @@
 
 One thread, plain librdkafka consumers (`streams.inputs`) and a producer. Each turn, in this order:
 
-1. consume what is there; judge each record (`streams.admission`) in the order it came;
+1. consume what is there, what is awaited first; judge each record (`streams.admission`), those of a partition in order;
 2. send what follows: directory entries, journal entries, dead letters;
 3. learn which of all records so far are dealt with, that is: everything that follows from them is delivered;
 4. commit, for each partition, the offset up to which all of them are.
