@@ -151,6 +151,7 @@ class AuditSink:
     def close(self) -> None:
         """Leaves the broker; what was read and not committed is read again."""
         self._reader.close()
+        self._clock.close()
 
     def _show(self) -> None:
         metrics.AUDIT_PENDING.set(sum(len(pending.rows) for pending in self._pending.values()))

@@ -135,6 +135,7 @@ class CrmSink:
         self._reader.close()
         self._tail.close()
         self.store.close()
+        self._clock.close()
         if self._spans is not None:
             self._spans.close()
 

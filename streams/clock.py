@@ -33,6 +33,9 @@ class Clock(Protocol):
     def observe(self, at: TimeUs) -> None:
         """Says that a record of this time was seen; moves a driven clock, and nothing else."""
 
+    def close(self) -> None:
+        """Ends what follows the time for it; the time stands from here on."""
+
 
 class SystemClock:
     """The machine's wall clock, as long as nobody sets it.
@@ -60,6 +63,9 @@ class SystemClock:
     def observe(self, at: TimeUs) -> None:
         return
 
+    def close(self) -> None:
+        return
+
 
 class DrivenClock:
     """Stream time: the latest time that was observed; 0 until then."""
@@ -67,6 +73,7 @@ class DrivenClock:
     def __init__(self) -> None:
         self._at: TimeUs = 0
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def now(self) -> TimeUs:
         return self._at
@@ -75,6 +82,14 @@ class DrivenClock:
         whole = at // _MS * _MS
         with self._lock:
             self._at = max(self._at, whole)
+
+    def close(self) -> None:
+        self._closed.set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody wants to hear of the time any more."""
+        return self._closed.is_set()
 
 
 def make_clock(settings: "Settings") -> Clock:
@@ -86,19 +101,23 @@ def make_clock(settings: "Settings") -> Clock:
     return clock
 
 
-def follow_readings(settings: "Settings", clock: Clock) -> None:
-    """Feeds the clock with what clock.driven holds, then, in a daemon thread, with what comes, as long as it is in use.
+def follow_readings(settings: "Settings", clock: DrivenClock) -> None:
+    """Feeds the clock with what clock.driven holds, then, in a daemon thread, with what comes, until it is closed.
 
     A reading that can't be read ends the process: a clock that silently stands still would stop every timer.
     """
     codec = connect(settings)
     caught_up = threading.Event()
-    # The thread ends with the clock: who only wanted to know the time leaves nobody behind who follows it.
+    # The thread ends with the clock too: who only wanted to know the time leaves nobody behind who follows it.
     followed = weakref.ref(clock)
+
+    def is_over() -> bool:
+        known = followed()
+        return known is None or known.is_closed
 
     def run() -> None:
         try:
-            for message in follow(settings, [DRIVEN_TOPIC], ready=caught_up.set, stop=lambda: followed() is None):
+            for message in follow(settings, [DRIVEN_TOPIC], ready=caught_up.set, stop=is_over):
                 reading = codec.decode(ClockReading, message.value())
                 if (told := followed()) is not None:
                     told.observe(reading.at)

@@ -14,6 +14,7 @@ more dead letters than stated (`streams.dead_letter_rate`): the record that was 
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -61,7 +62,7 @@ _MOVED_ON = {
 class Intake:
     """One process of the group mandate-intake. Start as many as there are input partitions to share.
 
-    `on_ready` is called once it has its share of the partitions.
+    `on_ready` is called once it has its share of the partitions. The clock is closed with it.
     """
 
     def __init__(
@@ -103,19 +104,16 @@ class Intake:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then delivers and commits what it has. Raises Broken."""
-        self._inputs.subscribe()
-        try:
+        with ExitStack() as closing:  # each is closed, also when another fails at it
+            for part in (self._spans, self._clock, self._behind, self._calls, self._inputs):
+                if part is not None:
+                    closing.callback(part.close)
+            self._inputs.subscribe()
             while not stop():
                 self._turn()
             self._sender.flush()
             self._commit(wait=True)
             self._meter.count(self._admission.waiting)
-        finally:
-            self._inputs.close()
-            self._calls.close()
-            self._behind.close()
-            if self._spans is not None:
-                self._spans.close()
 
     def _turn(self) -> None:
         records = self._consume()

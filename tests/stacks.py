@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,8 +15,11 @@ from deploy import kafka_admin, keys
 from deploy.local import process
 from deploy.local import stack as local_stack
 from deploy.settings import Settings, load_settings
+from streams import behind, clock
+from streams import directory as calls
 
 OWNER = "owner.json"
+_FOLLOWED = {clock.DRIVEN_TOPIC, calls.TOPIC, behind.TOPIC}
 
 
 @contextmanager
@@ -37,8 +42,19 @@ def running_stack(data_dir: Path, **overrides: Any) -> Iterator[Settings]:
         kafka_admin.ensure_topics(settings)
         kafka_admin.register_schemas(settings)
         yield settings
+        assert followers() == [], "they would end this process half a minute after the broker is gone"
     finally:
         local_stack.stop(local)
+
+
+def followers(within_s: float = 10.0) -> list[str]:
+    """Threads of this process that follow a topic still, by its name; those that are ending are given some seconds."""
+    end = time.monotonic() + within_s
+    while True:
+        found = [thread.name for thread in threading.enumerate() if thread.name in _FOLLOWED]
+        if not found or time.monotonic() >= end:
+            return found
+        time.sleep(0.05)
 
 
 def end_leftovers() -> None:

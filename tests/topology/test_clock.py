@@ -1,14 +1,20 @@
 """The system clock of intake, workers and sinks: it is the machine's until somebody sets that one."""
 
+import gc
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from deploy import keys
 from deploy.settings import Settings
+from sinks import audit, crm
 from streams import Broken, clock
 from streams.clock import DRIVEN_TOPIC, SystemClock, make_clock
+from tests.stacks import followers
+from tests.topology.intake_process import intake
 
 HOUR_NS = 3_600 * 1_000_000_000
 
@@ -73,16 +79,46 @@ def test_a_pause_between_two_readings_is_no_step(machine: Machine) -> None:
     assert system.now() == machine.wall // 1000
 
 
+def _followed(stack: Settings) -> tuple[clock.Clock, threading.Thread]:
+    """A driven clock and the thread that follows its topic."""
+    before = set(threading.enumerate())
+    driven = make_clock(stack.model_copy(update={"clock": "driven"}))
+    (mine,) = (thread for thread in set(threading.enumerate()) - before if thread.name == DRIVEN_TOPIC)
+    assert mine.is_alive()
+    return driven, mine
+
+
 @pytest.mark.broker
 def test_nobody_follows_a_driven_clock_that_is_not_in_use_any_more(shared_stack: Settings) -> None:
-    def followers() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == DRIVEN_TOPIC]
-
-    before = set(followers())
-    driven = make_clock(shared_stack.model_copy(update={"clock": "driven"}))
-    (mine,) = set(followers()) - before
+    driven, mine = _followed(shared_stack)
     driven.now()
-    assert mine.is_alive()
     del driven
     mine.join(10)
     assert not mine.is_alive()
+
+
+@pytest.mark.broker
+def test_nobody_follows_a_driven_clock_that_is_closed(shared_stack: Settings) -> None:
+    driven, mine = _followed(shared_stack)
+    driven.close()
+    mine.join(10)
+    assert not mine.is_alive()
+    assert driven.now() == 0
+
+
+@pytest.mark.broker
+def test_who_had_a_driven_clock_leaves_nobody_behind_who_follows_it(stack: Settings, tmp_path: Path) -> None:
+    """Whenever the collector comes: these refer to themselves, and the thread would end the process with its broker."""
+    used = stack.model_copy(update={"clock": "driven", "data_dir": tmp_path})
+    signers, approvers = keys.jwks(stack), keys.approvers(stack)
+    gc.disable()
+    try:
+        with intake(used):
+            assert DRIVEN_TOPIC in followers(0)
+        assert followers() == []
+        assert crm.serve(used, signers=signers, approvers=approvers, once=True) == 0
+        assert followers() == []
+        audit.serve(used, once=True)
+        assert followers() == []
+    finally:
+        gc.enable()
