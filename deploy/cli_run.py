@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from deploy.cli_shared import call, epilog, loaded
+from deploy.spare import LOADS
+from streams import garbage
 
 SUPERVISE = "--supervise"
 Supervise = Annotated[
@@ -30,6 +32,8 @@ sink = typer.Typer(help="Bring effects to the stores: the CRM and the audit lake
 def _run(module: str, supervise: bool, **arguments: Any) -> None:
     if supervise:
         call("deploy.commands.supervise", words=[word for word in sys.argv[1:] if word != SUPERVISE])
+    if module.rpartition(".")[2] in LOADS:
+        garbage.wait()
     call(module, settings=loaded(), **arguments)
 
 

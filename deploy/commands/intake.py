@@ -29,13 +29,10 @@ def run(settings: Settings) -> int:
         check_access(settings)
         if settings.clock == "system":
             check_clock(settings)
-        Intake(settings, on_ready=_begin).run(stop.is_set)
+        working = Intake(settings, on_ready=lambda: print("intake ready", flush=True))
+        garbage.begin()
+        working.run(stop.is_set)
     except OperatorError as error:
         print(f"mandate: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, BadInput) else EXIT_BROKEN
     return 0
-
-
-def _begin() -> None:
-    print("intake ready", flush=True)
-    garbage.begin()

@@ -60,12 +60,12 @@ async def _work(settings: Settings) -> None:
     codec, _ = await asyncio.gather(asyncio.to_thread(connect, settings), asyncio.to_thread(_check_clock, settings))
     slot = take_slot(settings.data_dir, settings.state_dir)
     worker = Worker(settings, slot, codec, make_clock(settings), lambda number, rows: Partition(number, rows, court))
+    garbage.begin()
     control.watch(worker.control.meters, worker.journal_end)
     starting = asyncio.create_task(worker.start())
     await asyncio.wait((starting, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         starting.result()
-        garbage.begin()
         await stop.wait()
     await _end(worker.stop(leave=stop.leave), STOP_WITHIN_S)
 

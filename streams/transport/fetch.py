@@ -8,10 +8,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams import end_process
 from streams.kafka import Consumed, checked, consumed, make_consumer
@@ -26,6 +27,7 @@ ROOM = 1_000
 MAX_BATCH = 32
 """Records taken at once: they are decoded before anything is done with the first."""
 _LOOK_EVERY_S = 1.0
+_LEARN_S = 1.0
 _FETCH = {
     "queued.min.messages": 5_000,
     "queued.max.messages.kbytes": 4_096,
@@ -99,6 +101,7 @@ class Fetch:
     def _run(self) -> None:
         pause_s = 0.0
         try:
+            self._learn()
             while not self._closing.is_set():
                 while self._asked:
                     self._asked.popleft()()
@@ -110,6 +113,15 @@ class Fetch:
         except Exception as error:
             if not self._closing.is_set():
                 end_process(error)
+
+    def _learn(self) -> None:
+        """Asks where the topic's partitions are.
+
+        Else the client asks when it looks around, once a second, unless it happens to be told them right at its start:
+        a worker that came back read its first entry up to a second after it was ready.
+        """
+        with suppress(KafkaException):  # it asks again by itself
+            self._consumer.list_topics(self._topic, _LEARN_S)
 
     def _poll(self, timeout_s: float) -> Found:
         # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.

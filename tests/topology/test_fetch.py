@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -105,6 +106,22 @@ def test_each_partition_is_read_from_its_offset_on_without_a_gap_and_its_end_is_
         assert reader.fetch.end(7) is None
 
     reading(stack, topic, drive)
+
+
+def test_who_is_told_late_where_to_begin_reads_at_once(stack: Settings, topic: str) -> None:
+    # Its client would look for the topic a second after it was made, often, and read nothing before.
+    waited = []
+
+    async def drive(reader: Reading) -> None:
+        await asyncio.sleep(0.05 + 0.02 * len(waited))
+        began = time.monotonic()
+        reader.fetch.begin({0: 0, 1: 0}, 1)
+        await reader.until(lambda: bool(reader.arrived))
+        waited.append(time.monotonic() - began)
+
+    for _ in range(14):
+        reading(stack, topic, drive)
+    assert sum(seconds > 0.4 for seconds in waited) <= 1
 
 
 def test_a_partition_that_is_full_is_left_alone_until_there_is_room_and_then_goes_on_where_it_was(

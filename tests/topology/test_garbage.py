@@ -17,7 +17,10 @@ def cycle():
 
 garbage.look()
 print("before:", gc.get_freeze_count())
+garbage.wait()
+print("waits:", not gc.isenabled())
 garbage.begin()
+print("goes on:", gc.isenabled(), gc.get_freeze_count() > 1000)
 gc.disable()  # only `look` looks
 young, gone = cycle()
 del young
@@ -40,5 +43,6 @@ def test_young_cycles_are_collected_and_what_lived_through_a_look_is_freed_by_co
     # In a process of its own: what is frozen stays frozen.
     done = subprocess.run([sys.executable, "-c", LOOKS], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == [
-        "before: 0", "young: None", "old is looked at: False", "without a cycle: None",
+        "before: 0", "waits: True", "goes on: True True", "young: None", "old is looked at: False",
+        "without a cycle: None",
     ]  # fmt: skip
