@@ -19,7 +19,7 @@ Supervise = Annotated[
         help="Start it again when it crashes: at once, then after growing pauses; not after 10 crashes in 10 minutes.",
     ),
 ]
-Once = Annotated[bool, typer.Option("--once", help="End when everything that is there was dealt with.")]
+Once = Annotated[bool, typer.Option("--once", help="End when everything that is there at its start was dealt with.")]
 SkipLost = Annotated[bool, typer.Option("--skip-lost", help="Go on though retention removed records unread.")]
 CODES = (
     "[bold]Exit codes[/]: 0 done · 2 wrong settings · 65 an input gives too many dead letters · "

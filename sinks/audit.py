@@ -118,7 +118,7 @@ class AuditSink:
             for message in messages:
                 self._take(message)
             self._show()
-            if once and not messages and self._reader.caught_up:
+            if once and self._reader.caught_up:
                 break
             if self._full() or time.monotonic() - flushed >= interval_s:
                 landed += self.flush()

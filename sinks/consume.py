@@ -4,6 +4,7 @@ Nothing here decides what a record means. A reader never skips: where the topic 
 next, the process ends and says so.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,7 @@ class Reader:
             settings, f"mandate-{name}", **{"enable.partition.eof": True, "auto.offset.reset": "error"}
         )
         self.places = places_of(self._consumer, topics)
-        self._behind = set(self.places)
+        self._ends: dict[Place, int] = {}
         self._next_lag = 0.0
 
     def begin(self, stored: Mapping[Place, int], *, skip_lost: bool = False) -> None:
@@ -83,13 +84,19 @@ class Reader:
         skip_lost: go on at the oldest record held where retention removed some before they were read; else that is
         Broken, because nobody else would notice.
         """
-        starts = {place: self._start(place, stored.get(place), skip_lost) for place in self.places}
-        self._consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+        starts = []
+        for place in self.places:
+            low, high = watermarks(self._consumer, place)
+            start = _start(place, stored.get(place), low, high, skip_lost)
+            starts.append(TopicPartition(*place, start))
+            if start < high:
+                self._ends[place] = high
+        self._consumer.assign(starts)
 
     @property
     def caught_up(self) -> bool:
-        """Whether every partition was read to its end, and nothing came since."""
-        return not self._behind
+        """Whether all was read that was there at `begin`; while control lives, ticks never leave the topics at rest."""
+        return not self._ends
 
     def cluster_id(self) -> str:
         """Id of the Kafka cluster: offsets mean nothing on another one."""
@@ -101,10 +108,12 @@ class Reader:
         for message in self._consumer.consume(limit, timeout_s):
             if checked(message) is not None:
                 record = consumed(message)
-                self._behind.add(Place(record.topic, record.partition))
                 records.append(record)
-            elif at_end(message):
-                self._behind.discard(place_of(message))
+                place = Place(record.topic, record.partition)
+                if record.offset + 1 >= self._ends.get(place, math.inf):
+                    del self._ends[place]
+            elif at_end(message):  # also where the last ones are gone
+                self._ends.pop(place_of(message), None)
         return records
 
     def show_lag(self, gauge: Gauge) -> None:
@@ -117,23 +126,23 @@ class Reader:
         """Leaves the broker; nothing is committed to it."""
         self._consumer.close()
 
-    def _start(self, place: Place, stored: int | None, skip_lost: bool) -> int:
-        low, high = watermarks(self._consumer, place)
-        if stored is None:
-            return low
-        if stored > high:
-            raise Broken(
-                f"{place.topic}[{place.partition}] ends at {high}, but {stored} was to be read next: "
-                "the topic was made anew or lost records.",
-                "Use a new store, or bring the records back.",
-            )
-        if stored < low and not skip_lost:
-            raise Broken(
-                f"{place.topic}[{place.partition}] begins at {low}, but {stored} was to be read next: "
-                f"retention removed {low - stored} records unread.",
-                "To go on without them, use --skip-lost.",
-            )
-        return max(stored, low)
+
+def _start(place: Place, stored: int | None, low: int, high: int, skip_lost: bool) -> int:
+    if stored is None:
+        return low
+    if stored > high:
+        raise Broken(
+            f"{place.topic}[{place.partition}] ends at {high}, but {stored} was to be read next: "
+            "the topic was made anew or lost records.",
+            "Use a new store, or bring the records back.",
+        )
+    if stored < low and not skip_lost:
+        raise Broken(
+            f"{place.topic}[{place.partition}] begins at {low}, but {stored} was to be read next: "
+            f"retention removed {low - stored} records unread.",
+            "To go on without them, use --skip-lost.",
+        )
+    return max(stored, low)
 
 
 class Tail:

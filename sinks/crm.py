@@ -105,12 +105,10 @@ class CrmSink:
     def run(self, stop: Stop, once: bool) -> int:
         """The loop; see the module's text for its order."""
         done, pending, patience = 0, list[Consumed](), _Patience(once)
-        while not stop.requested:
+        while not stop.requested and not (once and not pending and self._reader.caught_up):
             pending = pending or self._reader.read(_BATCH, _POLL_S)
             self._show()
             if not pending:
-                if once and self._reader.caught_up:
-                    break
                 self._tail.read_on()
                 continue
             known_at = time.monotonic()

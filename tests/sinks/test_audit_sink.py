@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -77,6 +78,27 @@ def test_a_second_run_lands_only_what_is_new(topics: Topics, settings: Settings,
     topics.put(tick(1, lead))
     assert serve(settings, once=True) == 1
     assert landed(settings, "execution_journal", lead) == [f"{lead}-0", f"{lead}-1"]
+
+
+def test_once_ends_though_ticks_go_on(topics: Topics, settings: Settings, lead: str) -> None:
+    """As they do while control lives: a dozen partitions tick at a time of their own each."""
+    topics.put(tick(0, lead))
+    ended = threading.Event()
+
+    def go_on() -> None:
+        for number in range(1, 400):
+            if not ended.wait(0.05):
+                topics.put(tick(number, lead))
+
+    ticking = threading.Thread(target=go_on)
+    ticking.start()
+    try:
+        assert serve(settings, once=True) >= 1
+        assert ticking.is_alive()
+    finally:
+        ended.set()
+        ticking.join()
+    assert f"{lead}-0" in landed(settings, "execution_journal", lead)
 
 
 def test_what_cannot_be_decoded_lands_with_its_bytes_and_the_reason(
