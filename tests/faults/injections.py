@@ -69,6 +69,8 @@ def block(stage: Stage) -> None:
     stage.order("worker", block_s=lasts)
     if not eventually(lambda: stage.is_taken("worker"), 10):
         raise NotInjectedError
+    # It judges meanwhile, so nothing else would wait for its end; and it can be told of no other fault before.
+    stage.wait(lasts, lasts)
 
 
 def stop_at(step: str) -> Callable[[Stage], None]:
