@@ -34,7 +34,7 @@ class Clock(Protocol):
         """Says that a record of this time was seen; moves a driven clock, and nothing else."""
 
     def close(self) -> None:
-        """Ends what follows the time for it; the time stands from here on."""
+        """Ends what follows the time for it: a driven one stands from here on."""
 
 
 class SystemClock:
