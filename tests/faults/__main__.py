@@ -91,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except Exception as error:  # what other grounds showed is not to be lost by it
                 _say("".join(traceback.format_exception(error)))
                 outcome.trouble.append(f"a ground with {brokers} broker(s) could not be finished: {error!r}")
+            except KeyboardInterrupt:  # it was coming up, or was told a second time
+                outcome.trouble.append(f"a ground with {brokers} broker(s) was given up, unchecked")
+                outcome.interrupted = True
     return _conclude(outcome, asked, time.monotonic() - began)
 
 
@@ -288,8 +291,8 @@ def _conclude(outcome: Outcome, asked: argparse.Namespace, took_s: float) -> int
             "findings of the checker in all": findings,
         }
         table.write(table.markdown(rows, facts))
-    is_good = bool(outcome.counts) and not outcome.findings and not outcome.trouble
     injected = sum(row.injections for row in rows)
+    is_good = injected > 0 and bool(outcome.counts) and not outcome.findings and not outcome.trouble
     kinds = len(rows) - len(not_injected)
     print(
         f"{'passed' if is_good else 'FAILED'}: {injected} injections of {kinds} faults, "

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -16,7 +17,7 @@ import pytest
 from deploy.local.ports import pick_free
 from deploy.settings import LOOPBACK, load_settings
 from tests.faults import __main__ as runner
-from tests.faults.__main__ import per_ground, share
+from tests.faults.__main__ import Outcome, per_ground, share
 from tests.faults.cast import RIGGED, Cast
 from tests.faults.ground import eventually
 from tests.faults.injections import FAULTS, Fault
@@ -131,6 +132,41 @@ def test_ctrl_c_while_it_checks_lets_the_check_come_to_its_end(monkeypatch: pyte
     )  # fmt: skip
     assert runner._run(cast(Stage, on), tmp_path, [], Plan(1, 0.0, must=False), 0, Tally(), verifying=False)
     assert on.interrupted  # and no ground comes after it
+
+
+def _ground(injections: int) -> Outcome:
+    row = Row("kill: the worker is killed", injections, 7, 1.0, 0, 0, 0)
+    return Outcome(rows=[row], counts=Counter(requests=7))
+
+
+def _main_on(grounds: list[Outcome | BaseException], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a run of ten injections of one fault, on two grounds that come to this."""
+    coming = iter(grounds)
+
+    def on_ground(*_: object) -> Outcome:
+        if isinstance(found := next(coming), BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr(runner, "_on_ground", on_ground)
+    return runner.main(["--only", "kill", "--injections", "10"])
+
+
+def test_a_run_that_injected_nothing_has_not_passed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main_on([_ground(0), _ground(0)], monkeypatch) == 1
+    assert "FAILED: 0 injections" in capsys.readouterr().out
+    assert _main_on([_ground(1), _ground(0)], monkeypatch) == 0
+
+
+def test_ctrl_c_while_a_ground_comes_up_loses_nothing_of_those_before_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main_on([_ground(5), KeyboardInterrupt()], monkeypatch) == 1
+    told = capsys.readouterr().out
+    assert "was given up, unchecked" in told
+    assert "FAILED: 5 injections of 1 faults, 7 requests, findings: none" in told
 
 
 def test_many_injections_are_spread_over_grounds_and_added_up() -> None:
