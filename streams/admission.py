@@ -16,6 +16,7 @@ from processors.perception.fields import shown
 from schemas.catalogue import TOPICS
 from schemas.codec import MAX_BYTES, Codec, CodecError
 from schemas.headers import Headers, cloud_event, dead_letter, trace_of
+from schemas.partitioner import partition_of
 from schemas.records import (
     CallDirectoryEntry,
     DeadLetter,
@@ -193,10 +194,13 @@ class Admission:
             )
             out += [
                 _hold(arrival.receipt, JOURNAL, body, entry.lead_id or None, headers, entry.at, number)
-                for number in (range(self._partitions) if everywhere else (-1,))
+                for number in (range(self._partitions) if everywhere else (self._partition_of(entry.lead_id),))
             ]
         arrival.receipt.release()
         return out
+
+    def _partition_of(self, lead_id: LeadId) -> int:
+        return partition_of(lead_id, self._partitions) if lead_id else -1
 
     def _measured(self, entry: JournalEntry) -> JournalEntry:
         if entry.kind is not EntryKind.REQUEST:

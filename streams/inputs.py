@@ -77,13 +77,13 @@ class Inputs:
                 on_lost=partial(_tell, self._heard.lost),
             )
 
-    def take(self) -> list[Message]:
-        """What is there, marks of ends and errors among it; waits for LOOK_MS when nothing is awaited.
+    def take(self, look_ms: int = LOOK_MS) -> list[Message]:
+        """What is there, marks of ends and errors among it; waits for look_ms when nothing is awaited.
 
         What is awaited comes first: a request would stand behind a handful of events for a millisecond.
         """
         # consume(n, timeout) waits until it has n; one poll returns with the first, and the rest is at hand.
-        first = self._awaited.poll(LOOK_MS / 1000)
+        first = self._awaited.poll(look_ms / 1000)
         awaited = [] if first is None else [first, *self._awaited.consume(_BATCH - 1, 0)]
         return [*awaited, *self._flow.consume(_BATCH, 0)]
 

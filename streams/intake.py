@@ -25,7 +25,7 @@ from streams.admission import JOURNAL, Admission, Outgoing
 from streams.behind import follow_control
 from streams.clock import Clock, make_clock
 from streams.directory import follow_directory
-from streams.inputs import Heard, Inputs
+from streams.inputs import LOOK_MS, Heard, Inputs
 from streams.kafka import (
     CHECK_BROKERS,
     Consumed,
@@ -40,6 +40,7 @@ from streams.kafka import (
 from streams.metrics import intake as metrics
 from streams.metrics import show_lag
 from streams.offsets import Offsets, Place
+from streams.pacing import TRAINS
 from streams.registry import connect
 from streams.topology import INTAKE
 from streams.tracing import make_spans
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 WAITING_LIMIT = 10_000
 _COMMIT_EVERY_S = 0.1
+_LOOK_WHEN_HELD_MS = 1
+"""A delivery lets go what waits for it, and is heard of between two looks."""
 """Also how late metrics may be: to count each turn would cost a tenth of what a record does that comes by itself."""
 _LAG_EVERY_S = 1.0
 _MOVED_ON = {
@@ -75,7 +78,7 @@ class Intake:
     ) -> None:
         codec = codec or connect(settings)
         self._clock = clock or make_clock(settings)
-        self._sender = Sender(make_producer(settings))
+        self._sender = Sender(make_producer(settings), trains=make_producer(settings, **TRAINS))
         self._calls = follow_directory(settings, codec)
         partitions = partition_count(self._sender.producer, JOURNAL)
         self._behind = follow_control(settings, self._clock, partitions)
@@ -143,7 +146,7 @@ class Intake:
 
     def _consume(self) -> list[Consumed]:
         found: list[Consumed] = []
-        for message in self._inputs.take():
+        for message in self._inputs.take(_LOOK_WHEN_HELD_MS if self._sender.holds else LOOK_MS):
             if checked(message) is not None:
                 found.append(consumed(message))
                 self._at_end.discard(Place(found[-1].topic, found[-1].partition))

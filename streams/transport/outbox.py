@@ -15,28 +15,35 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from schemas.headers import Headers
 from streams import Broken, end_process
 from streams.kafka import make_producer
+from streams.pacing import TRAINS, Pacing, Record, Report
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
-GATHER_MS = 5.0
-"""How long a record of a landing waits for others of its partition."""
-GATHER_BYTES = 192 << 10
-"""What of a landing goes in one request. A broker's thread deals with one request at a time, whoever waits behind it:
-with the client's 1 MB, a verdict behind rows waited for some milliseconds."""
+HELD_BYTES = 256 << 20
+"""How much may wait to be sent; who sends more waits too."""
+# As long as other threads may keep the interpreter from who hands over a train.
+_GATHERING = {**TRAINS, "linger.ms": 10}
 _POLL_S = 0.1
-_FULL_RETRY_S = 0.002
+_HELD_RETRY_S = 0.002
 _CLOSE_S = 5.0
 
 
 class Deliveries:
     """Records that are awaited together. Made by `Outbox.open`; sent by one thread at a time, awaited on the loop."""
 
-    __slots__ = ("__weakref__", "_arrived", "_handed", "_loop", "_waiter", "_wake", "last_offset")
+    __slots__ = ("__weakref__", "_arrived", "_handed", "_loop", "_push", "_waiter", "_wake", "last_offset")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[["Deliveries"], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[["Deliveries"], None],
+        push: Callable[[], None] = lambda: None,
+    ) -> None:
+        """push: sends what is gathered, for somebody waits now."""
         self._loop = loop
         self._wake = wake
+        self._push = push
         self._handed = 0
         self._arrived = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -52,6 +59,7 @@ class Deliveries:
         """Returns once the broker has acknowledged every record of the group; never when one fails."""
         if self._arrived == self._handed:
             return
+        self._push()
         if self._waiter is None or self._waiter.done():
             self._waiter = self._loop.create_future()
         # The last report may have come before the waiter stood: look again.
@@ -85,14 +93,15 @@ class Deliveries:
 class Outbox:
     """An idempotent producer, and the thread that hears of its deliveries.
 
-    overrides: of the producer, such as how long a record waits for others of its partition, to go in one request.
+    gathers: a record waits for others of its partition, to go in one request, until somebody waits for it.
     `open` and `send` may be called from any thread, the rest from the loop that made it. Delivery reports are gathered
     in the outbox's thread and handed to the loop once a round, not once a record.
     """
 
-    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, **overrides: float) -> None:
+    def __init__(self, settings: "Settings", loop: asyncio.AbstractEventLoop, *, gathers: bool = False) -> None:
         self._loop = loop
-        self._producer = make_producer(settings, **overrides)
+        self._producer = make_producer(settings, **(_GATHERING if gathers else {}))
+        self._pacing = Pacing(self._hand, gathers=gathers)
         self._ready: list[Deliveries] = []
         self._open: set[Deliveries] = set()
         self._opening = threading.Lock()
@@ -102,7 +111,7 @@ class Outbox:
 
     def open(self) -> Deliveries:
         """A group of records to be awaited together."""
-        group = Deliveries(self._loop, self._ready.append)
+        group = Deliveries(self._loop, self._ready.append, self._pacing.push)
         with self._opening:
             if len(self._open) > 64:
                 self._open = {group for group in self._open if not group.is_complete}
@@ -120,27 +129,33 @@ class Outbox:
         timestamp_ms: int = 0,
         headers: Headers | None = None,
     ) -> None:
-        """Hands over one record. partition -1: by the key (murmur2, as Java clients do). timestamp 0: wall clock.
+        """Sends one record. partition -1: by the key (murmur2, as Java clients do). timestamp 0: wall clock.
 
-        Raises Broken when the record can't be sent at all, such as one larger than the broker takes.
+        Raises Broken when the record can't be sent at all, such as one larger than the broker takes; when it had to
+        wait, that ends the process instead.
         """
+        while self._pacing.waiting_bytes > HELD_BYTES:
+            # Bounded: a broker that takes nothing fails a delivery after delivery.timeout.ms, which ends us.
+            time.sleep(_HELD_RETRY_S)
         group.hand(1)
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value, key, partition, group.report, None, timestamp_ms, list(headers or ())
-                )
-            except BufferError:
-                # Bounded: a broker that takes nothing fails a delivery after delivery.timeout.ms, which ends us.
-                time.sleep(_FULL_RETRY_S)
-            except KafkaException as error:
-                group.hand(-1)
-                raise Broken(
-                    f"{topic} can't take a record of {len(value or b'')} bytes ({error.args[0].str()}).",
-                    "Check what the brokers and the topic allow (max.message.bytes).",
-                ) from error
-            else:
-                return
+        try:
+            self._pacing.offer(Record(topic, value, key, partition, timestamp_ms, headers, group.report))
+        except Broken:
+            group.hand(-1)
+            raise
+
+    def _hand(self, record: Record, report: Report, _train: bool) -> bool:
+        topic, value, key, partition, timestamp_ms, headers, _ = record
+        try:
+            self._producer.produce(topic, value, key, partition, report, None, timestamp_ms, list(headers or ()))
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise Broken(
+                f"{topic} can't take a record of {len(value or b'')} bytes ({error.args[0].str()}).",
+                "Check what the brokers and the topic allow (max.message.bytes).",
+            ) from error
+        return True
 
     async def flush(self) -> None:
         """Returns when everything handed over before the call is delivered."""
@@ -151,13 +166,17 @@ class Outbox:
 
     def close(self) -> None:
         """Sends what is left, for some seconds, and ends the thread."""
+        self._pacing.push()
         self._closing = True
         self._thread.join(_POLL_S * 5)
         self._producer.flush(_CLOSE_S)
 
     def _hear(self) -> None:
         while not self._closing:
-            self._producer.poll(_POLL_S)
+            try:
+                self._producer.poll(_POLL_S)
+            except Exception as error:  # of a record that had to wait
+                end_process(error)
             if self._ready:
                 ready = self._ready[:]
                 del self._ready[: len(ready)]
@@ -188,8 +207,7 @@ class Outboxes(NamedTuple):
 
 def open_outboxes(settings: "Settings", loop: asyncio.AbstractEventLoop) -> Outboxes:
     """Both producers, on the loop that will use them."""
-    gathering = Outbox(settings, loop, **{"linger.ms": GATHER_MS, "batch.size": GATHER_BYTES})
-    return Outboxes(Outbox(settings, loop), gathering)
+    return Outboxes(Outbox(settings, loop), Outbox(settings, loop, gathers=True))
 
 
 def _wake_all(groups: list[Deliveries]) -> None:

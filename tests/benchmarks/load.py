@@ -28,6 +28,9 @@ _TRACE: list[tuple[str, str | bytes | None]] = [
     ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 ]
 _POLL_EVERY = 64
+# An idempotent producer takes a core while it waits for a slow broker (docs/decisions/pacing.md). Those who send events
+# are not on the machine of the systems that are measured: they must not take it from them.
+_UNTIRING = {"enable.idempotence": False, "max.in.flight.requests.per.connection": 5}
 
 
 class Shot(NamedTuple):
@@ -121,7 +124,7 @@ class Gun:
     """Sends shots. One producer with the guarantees of Mandate's own."""
 
     def __init__(self, settings: Settings, codec: Codec, prefix: str) -> None:
-        self._producer: Producer = make_producer(settings)
+        self._producer: Producer = make_producer(settings, **_UNTIRING)
         self._codec = codec
         self._prefix = prefix
 

@@ -2,6 +2,7 @@
 
 from schemas import records
 from schemas.codec import MAX_BYTES
+from schemas.partitioner import partition_of
 from schemas.records import CallDirectoryEntry, DeadLetter, DeadLetterCode, JournalEntry
 from streams.directory import KEPT_US
 from streams.offsets import Place
@@ -12,7 +13,7 @@ TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def test_an_event_goes_to_the_journal_under_its_lead_not_under_the_key_it_came_with():
     *_, out = Desk().take(call("e1", lead="lead-1"))
-    assert (out.topic, out.key, out.partition) == ("execution.journal", "lead-1", -1)
+    assert (out.topic, out.key, out.partition) == ("execution.journal", "lead-1", partition_of("lead-1", 4))
     assert isinstance(out.value, JournalEntry)
     assert out.value.lead_id == "lead-1"
 

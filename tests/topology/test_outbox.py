@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.settings import Settings
-from streams.transport.outbox import GATHER_BYTES, open_outboxes
+from streams.pacing import TRAIN_BYTES
+from streams.transport.outbox import open_outboxes
 
 pytestmark = pytest.mark.broker
 ROW = bytes(21_000)
@@ -45,5 +46,5 @@ def test_the_rows_of_a_landing_go_in_requests_of_some_rows_each(stack: Settings)
     segment = Path(stack.data_dir) / "stack" / "kafka" / f"{topic}-0" / f"{0:020}.log"
     batches = batches_of(segment.read_bytes())
     assert sum(batches) > ROWS * len(ROW)
-    assert max(batches) <= GATHER_BYTES < 256 << 10
+    assert max(batches) <= TRAIN_BYTES < 256 << 10
     assert len(batches) < ROWS / 4

@@ -1,0 +1,159 @@
+"""Records are handed to the client library only as far as it can send them.
+
+An idempotent producer of librdkafka (2.16) sends nothing to a partition while five of its records or more are on their
+way. One that it was handed meanwhile makes its thread ask the socket without a pause until the broker answers, a whole
+core, and the broker may be slow for want of one (`rd_kafka_toppar_producer_serve` settles when to wake up before it
+looks how much is on its way). So what can't be sent yet waits here.
+
+What it cost, and what was tried instead: `docs/decisions/pacing.md`.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, Message
+
+from schemas.headers import Headers
+
+ON_THE_WAY = 5
+"""Records of a partition on their way past which librdkafka sends it nothing (RD_KAFKA_IDEMP_MAX_INFLIGHT)."""
+MANY = 10
+"""Waiting records of a partition from which on they go in a train; below, five and then the rest."""
+TRAIN_BYTES = 192 << 10
+"""How much goes in a train at most. A broker's thread deals with one request at a time, whoever waits behind it: with
+the client's 1 MB, a verdict behind rows waited for some milliseconds."""
+TRAINS: dict[str, Any] = {"linger.ms": 1, "batch.size": TRAIN_BYTES}
+"""Settings of a producer for trains: it waits for the rest of what it is being handed, which takes a moment. What comes
+after the first has gone would wait in its queue."""
+_AROUND_BYTES = 200
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+class Record(NamedTuple):
+    """One to send. partition -1: by the key; timestamp 0: wall clock."""
+
+    topic: str
+    value: bytes | None
+    key: str | bytes | None
+    partition: int
+    timestamp_ms: int
+    headers: Headers | None
+    report: Report
+    """Hears how its delivery ended."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return _AROUND_BYTES + len(self.value or b"")
+
+
+class _Queue:
+    """What waits for one partition, and how much is on its way there."""
+
+    __slots__ = ("flying", "held", "pushed", "size")
+
+    def __init__(self) -> None:
+        self.flying = 0
+        self.held: deque[Record] = deque()
+        self.size = 0
+        self.pushed = False
+
+
+class Pacing:
+    """Holds back what a producer can't send yet, and hands it over, in order, when a delivery makes room.
+
+    hand: hands a record to a producer, with what is to hear of its delivery and whether it is part of a train; False
+    when the producer is full, and it is asked again later. It is called in the thread that offers, and in the one
+    that hears of deliveries; what it raises comes out there, and that record is given up. A train may go through
+    another producer: while it is on its way nothing else of its partition is.
+    gathers: nothing is handed over before TRAIN_BYTES have come together for a partition, or `push` is called.
+    """
+
+    def __init__(self, hand: Callable[[Record, Report, bool], bool], *, gathers: bool = False) -> None:
+        self._hand = hand
+        self._gathers = gathers
+        self._queues: dict[tuple[str, int], _Queue] = {}
+        self._full: set[tuple[str, int]] = set()
+        self._size = 0
+        # Handing over calls nothing back: deliveries are told when the producer is polled.
+        self._lock = threading.Lock()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait here; may be asked from any thread."""
+        return self._size
+
+    def offer(self, record: Record) -> None:
+        """Hands a record over as soon as it can be sent, behind those of its partition that wait."""
+        place = (record.topic, record.partition)
+        with self._lock:
+            queue = self._queues.get(place)
+            if queue is None:
+                queue = self._queues[place] = _Queue()
+            queue.held.append(record)
+            self._count(queue, record.size)
+            self._go_on(place, queue)
+
+    def push(self) -> None:
+        """Nothing more comes for now: what was gathered goes as soon as it can."""
+        if not self._gathers:
+            return
+        with self._lock:
+            for place, queue in self._queues.items():
+                if queue.held:
+                    queue.pushed = True
+                    self._go_on(place, queue)
+
+    def go_on(self) -> None:
+        """Tries again what a full producer did not take."""
+        if self._full:
+            with self._lock:
+                for place in [*self._full]:
+                    self._go_on(place, self._queues[place])
+
+    def _go_on(self, place: tuple[str, int], queue: _Queue) -> None:
+        while queue.held and self._may_go(queue):
+            if not self._send(place, queue):
+                self._full.add(place)
+                return
+        self._full.discard(place)
+        queue.pushed = queue.pushed and bool(queue.held)
+
+    def _may_go(self, queue: _Queue) -> bool:
+        if queue.flying:  # only what leaves nothing behind in the client's queue
+            return not self._gathers and queue.flying + len(queue.held) <= ON_THE_WAY
+        return not self._gathers or queue.pushed or queue.size >= TRAIN_BYTES
+
+    def _send(self, place: tuple[str, int], queue: _Queue) -> bool:
+        """Hands over what goes together; False when the producer is full."""
+        train = self._gathers or len(queue.held) >= MANY
+        room, seats = TRAIN_BYTES, len(queue.held) if train else ON_THE_WAY
+        while seats and queue.held and (room == TRAIN_BYTES or queue.held[0].size <= room):
+            record = queue.held.popleft()
+            self._count(queue, -record.size)
+            if not self._hand(record, partial(self._arrived, place, queue, record.report), train):
+                queue.held.appendleft(record)
+                self._count(queue, record.size)
+                return False
+            queue.flying += 1
+            room -= record.size
+            seats -= 1
+        return True
+
+    def _count(self, queue: _Queue, size: int) -> None:
+        queue.size += size
+        self._size += size
+
+    def _arrived(
+        self, place: tuple[str, int], queue: _Queue, report: Report, error: KafkaError | None, message: Message
+    ) -> None:
+        report(error, message)
+        with self._lock:
+            queue.flying -= 1
+            if queue.held:
+                self._go_on(place, queue)
+        self.go_on()
