@@ -25,7 +25,9 @@ MANY = 10
 TRAIN_BYTES = 192 << 10
 """How much goes in a train at most. A broker's thread deals with one request at a time, whoever waits behind it: with
 the client's 1 MB, a verdict behind rows waited for some milliseconds."""
-TRAINS: dict[str, Any] = {"linger.ms": 1, "batch.size": TRAIN_BYTES}
+LONG_TRAIN_BYTES = 900 << 10
+"""The same when more than that waits: then verdicts wait for everything, and requests cost more than they hold up."""
+TRAINS: dict[str, Any] = {"linger.ms": 1, "batch.size": 1_000_000}
 """Settings of a producer for trains: it waits for the rest of what it is being handed, which takes a moment. What comes
 after the first has gone would wait in its queue."""
 _AROUND_BYTES = 200
@@ -131,8 +133,11 @@ class Pacing:
     def _send(self, place: tuple[str, int], queue: _Queue) -> bool:
         """Hands over what goes together; False when the producer is full."""
         train = self._gathers or len(queue.held) >= MANY
-        room, seats = TRAIN_BYTES, len(queue.held) if train else ON_THE_WAY
-        while seats and queue.held and (room == TRAIN_BYTES or queue.held[0].size <= room):
+        much = queue.size > LONG_TRAIN_BYTES
+        # Deliveries are heard of late in a process whose interpreter judges without a pause: so much goes at once there.
+        whole = room = queue.size if much and self._gathers else LONG_TRAIN_BYTES if much else TRAIN_BYTES
+        seats = len(queue.held) if train else ON_THE_WAY
+        while seats and queue.held and (room == whole or queue.held[0].size <= room):
             record = queue.held.popleft()
             self._count(queue, -record.size)
             if not self._hand(record, partial(self._arrived, place, queue, record.report), train):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HELD_BYTES = 256 << 20
 """How much may wait to be sent; who sends more waits too."""
 # As long as other threads may keep the interpreter from who hands over a train.
-_GATHERING = {**TRAINS, "linger.ms": 10}
+_GATHERING = {**TRAINS, "linger.ms": 5}
 _POLL_S = 0.1
 _HELD_RETRY_S = 0.002
 _CLOSE_S = 5.0

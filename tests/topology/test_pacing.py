@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.pacing import MANY, ON_THE_WAY, TRAIN_BYTES, Pacing, Record, Report
+from streams.pacing import LONG_TRAIN_BYTES, MANY, ON_THE_WAY, TRAIN_BYTES, Pacing, Record, Report
 
 TOPIC = "dead.letters"
 NOTHING = cast(Message, None)
@@ -106,6 +106,16 @@ def test_a_train_has_its_size() -> None:
     whole = Producer()
     whole.offer("one", size=2 * TRAIN_BYTES)
     assert whole.handed == ["one"]
+
+
+@pytest.mark.parametrize(("gathers", "together"), [(False, 4), (True, 10)])
+def test_a_train_is_long_when_much_waits_and_without_an_end_where_it_is_gathered(gathers: bool, together: int) -> None:
+    producer = Producer(gathers=gathers)
+    producer.offer(*names(ON_THE_WAY))
+    producer.pacing.push()
+    producer.offer(*names(10, start=ON_THE_WAY), size=LONG_TRAIN_BYTES // 4 - 1_000)
+    producer.deliver(ON_THE_WAY)
+    assert len(producer.flying) == together
 
 
 def test_partitions_do_not_wait_for_each_other() -> None:
