@@ -27,6 +27,9 @@ TRAIN_BYTES = 192 << 10
 the client's 1 MB, a verdict behind rows waited for some milliseconds."""
 LONG_TRAIN_BYTES = 900 << 10
 """The same when more than that waits: then verdicts wait for everything, and requests cost more than they hold up."""
+MUCH_BYTES = 2_500 << 10
+"""Where records are gathered, so much goes at once: deliveries are heard of in Python, and where that judges without a
+pause train would wait for train. More than a landing has at a thousand events a second."""
 TRAINS: dict[str, Any] = {"linger.ms": 1, "batch.size": 1_000_000}
 """Settings of a producer for trains: it waits for the rest of what it is being handed, which takes a moment. What comes
 after the first has gone would wait in its queue."""
@@ -133,9 +136,7 @@ class Pacing:
     def _send(self, place: tuple[str, int], queue: _Queue) -> bool:
         """Hands over what goes together; False when the producer is full."""
         train = self._gathers or len(queue.held) >= MANY
-        much = queue.size > LONG_TRAIN_BYTES
-        # Deliveries are heard of late in a process whose interpreter judges without a pause: so much goes at once there.
-        whole = room = queue.size if much and self._gathers else LONG_TRAIN_BYTES if much else TRAIN_BYTES
+        whole = room = self._train_bytes(queue.size)
         seats = len(queue.held) if train else ON_THE_WAY
         while seats and queue.held and (room == whole or queue.held[0].size <= room):
             record = queue.held.popleft()
@@ -148,6 +149,11 @@ class Pacing:
             room -= record.size
             seats -= 1
         return True
+
+    def _train_bytes(self, waiting: int) -> int:
+        if self._gathers:
+            return TRAIN_BYTES if waiting < MUCH_BYTES else waiting
+        return TRAIN_BYTES if waiting < LONG_TRAIN_BYTES else LONG_TRAIN_BYTES
 
     def _count(self, queue: _Queue, size: int) -> None:
         queue.size += size

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.pacing import LONG_TRAIN_BYTES, MANY, ON_THE_WAY, TRAIN_BYTES, Pacing, Record, Report
+from streams.pacing import LONG_TRAIN_BYTES, MANY, MUCH_BYTES, ON_THE_WAY, TRAIN_BYTES, Pacing, Record, Report
 
 TOPIC = "dead.letters"
 NOTHING = cast(Message, None)
@@ -108,12 +108,26 @@ def test_a_train_has_its_size() -> None:
     assert whole.handed == ["one"]
 
 
-@pytest.mark.parametrize(("gathers", "together"), [(False, 4), (True, 10)])
-def test_a_train_is_long_when_much_waits_and_without_an_end_where_it_is_gathered(gathers: bool, together: int) -> None:
+@pytest.mark.parametrize(
+    ("gathers", "waiting", "together"),
+    [
+        (False, LONG_TRAIN_BYTES - 1, 2),
+        (False, LONG_TRAIN_BYTES, 10),
+        (False, 2 * LONG_TRAIN_BYTES, 5),
+        (True, LONG_TRAIN_BYTES, 2),
+        (True, MUCH_BYTES, 10),
+    ],
+)
+def test_a_train_is_long_when_much_waits_and_all_of_it_where_it_is_gathered(
+    gathers: bool, waiting: int, together: int
+) -> None:
     producer = Producer(gathers=gathers)
     producer.offer(*names(ON_THE_WAY))
     producer.pacing.push()
-    producer.offer(*names(10, start=ON_THE_WAY), size=LONG_TRAIN_BYTES // 4 - 1_000)
+    each = waiting // 10 - record("r10").size
+    producer.offer(*names(9, start=10), size=each)
+    producer.offer("r19", size=each + waiting % 10)
+    assert producer.pacing.waiting_bytes == waiting
     producer.deliver(ON_THE_WAY)
     assert len(producer.flying) == together
 
