@@ -17,7 +17,8 @@ from schemas.catalogue import EVENT_INPUTS, TOPICS
 from schemas.codec import Codec, CodecError
 from schemas.headers import DEAD_LETTER_PREFIX, Headers
 from schemas.records import DeadLetter, DeadLetterCode, Record, TimeUs
-from streams.kafka import Sender, follow, partition_count
+from streams.kafka import follow, partition_count
+from streams.sender import Sender
 
 TOPIC = "dead.letters"
 REPLAYED_FROM = "mandate-replayed-from"

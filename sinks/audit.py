@@ -29,9 +29,10 @@ from sinks.complete import completeness
 from sinks.consume import Place, Reader, Stop
 from sinks.lake import AUDITED, Commit, LandingTable, Span, open_catalog
 from streams.clock import make_clock
-from streams.kafka import Consumed, Sender, make_producer
+from streams.kafka import Consumed, make_producer
 from streams.metrics import sinks as metrics
 from streams.registry import connect
+from streams.sender import Sender
 
 if TYPE_CHECKING:
     from deploy.settings import Settings

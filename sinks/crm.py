@@ -32,9 +32,10 @@ from sinks.crm_store import CrmStore, Writes
 from sinks.policies import PolicyBook, approvers_of
 from streams import Broken
 from streams.clock import make_clock
-from streams.kafka import Consumed, Sender, make_producer
+from streams.kafka import Consumed, make_producer
 from streams.metrics import sinks as metrics
 from streams.registry import connect
+from streams.sender import Sender
 from streams.tracing import make_spans, of_write
 
 if TYPE_CHECKING:

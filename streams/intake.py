@@ -29,7 +29,6 @@ from streams.inputs import LOOK_MS, Heard, Inputs
 from streams.kafka import (
     CHECK_BROKERS,
     Consumed,
-    Sender,
     at_end,
     checked,
     consumed,
@@ -42,6 +41,7 @@ from streams.metrics import show_lag
 from streams.offsets import Offsets, Place
 from streams.pacing import TRAINS
 from streams.registry import connect
+from streams.sender import Sender
 from streams.topology import INTAKE
 from streams.tracing import make_spans
 

@@ -59,13 +59,15 @@ class Record(NamedTuple):
 class _Queue:
     """What waits for one partition, and how much is on its way there."""
 
-    __slots__ = ("flying", "held", "pushed", "size")
+    __slots__ = ("flying", "held", "pushed", "size", "train")
 
     def __init__(self) -> None:
         self.flying = 0
         self.held: deque[Record] = deque()
         self.size = 0
         self.pushed = False
+        self.train = False
+        """Whether what is on its way is a train."""
 
 
 class Pacing:
@@ -129,13 +131,13 @@ class Pacing:
         queue.pushed = queue.pushed and bool(queue.held)
 
     def _may_go(self, queue: _Queue) -> bool:
-        if queue.flying:  # only what leaves nothing behind in the client's queue
-            return not self._gathers and queue.flying + len(queue.held) <= ON_THE_WAY
+        if queue.flying:  # only what leaves nothing behind in the client's queue, and nothing overtakes a train
+            return not queue.train and queue.flying + len(queue.held) <= ON_THE_WAY
         return not self._gathers or queue.pushed or queue.size >= TRAIN_BYTES
 
     def _send(self, place: tuple[str, int], queue: _Queue) -> bool:
         """Hands over what goes together; False when the producer is full."""
-        train = self._gathers or len(queue.held) >= MANY
+        train = queue.train = self._gathers or (queue.flying == 0 and len(queue.held) >= MANY)
         whole = room = self._train_bytes(queue.size)
         seats = len(queue.held) if train else ON_THE_WAY
         while seats and queue.held and (room == whole or queue.held[0].size <= room):

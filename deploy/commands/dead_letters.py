@@ -267,7 +267,8 @@ def _confirmed(count: int) -> bool:
 
 def _send(settings: Settings, codec: Codec, chosen: Chosen) -> int:
     from streams.clock import make_clock
-    from streams.kafka import Sender, make_producer
+    from streams.kafka import make_producer
+    from streams.sender import Sender
 
     # Never 0 under a driven clock, which means "the wall clock" to the Kafka client and would be taken as the time.
     at_ms = 0 if settings.clock == "system" else max(make_clock(settings).now(), 1000) // 1000

@@ -190,8 +190,9 @@ def _time(option: str, text: str) -> TimeUs | None:
 
 
 def _append(settings: Settings, intervention: HumanIntervention) -> None:
-    from streams.kafka import Sender, make_producer
+    from streams.kafka import make_producer
     from streams.registry import connect
+    from streams.sender import Sender
 
     codec, sender = connect(settings), Sender(make_producer(settings))
     lead, at = intervention.lead_id, intervention.occurred_at

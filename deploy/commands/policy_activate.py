@@ -83,7 +83,8 @@ def past_activations(settings: Settings, codec: Codec) -> list[PolicyActivation]
 
 def _append(settings: Settings, codec: Codec, activation: PolicyActivation) -> None:
     from streams.clock import make_clock
-    from streams.kafka import Sender, make_producer
+    from streams.kafka import make_producer
+    from streams.sender import Sender
 
     # Never 0, which means "the wall clock" to the Kafka client: a driven clock that stands at nothing yet stays.
     at = max(make_clock(settings).now(), 1000)

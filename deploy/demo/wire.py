@@ -23,7 +23,8 @@ from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
 from schemas.headers import cloud_event
 from schemas.records import CaseStatus, ClockReading, EscalationCase, JournalEntry, Record, Signal, TimeUs
-from streams.kafka import Sender, headers_of, make_producer
+from streams.kafka import headers_of, make_producer
+from streams.sender import Sender
 
 SOURCE = "/mandate/demo"
 CLOCK, SIGNALS = TOPIC_OF[ClockReading], TOPIC_OF[Signal]

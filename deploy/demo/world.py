@@ -21,8 +21,9 @@ from processors.policy import load_bundle
 from schemas.catalogue import TOPIC_OF, TOPICS
 from schemas.headers import cloud_event
 from schemas.records import ClockReading, PolicyActivation
-from streams.kafka import Sender, make_producer
+from streams.kafka import make_producer
 from streams.registry import connect
+from streams.sender import Sender
 
 # What a run leaves; whatever else lies there stays.
 _LEFT_BY_A_RUN = ("state", "lake", "logs", "keys", "crm.sqlite", "crm.sqlite-wal", "crm.sqlite-shm", "summary.json")

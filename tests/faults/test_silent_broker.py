@@ -9,8 +9,9 @@ import pytest
 
 from deploy.local import process
 from deploy.settings import Settings
-from streams.kafka import Sender, make_producer
+from streams.kafka import make_producer
 from streams.pacing import TRAINS
+from streams.sender import Sender
 from streams.transport.outbox import open_outboxes
 
 TOPIC = "dead.letters"

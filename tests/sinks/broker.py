@@ -18,8 +18,9 @@ from processors.policy import load_bundle
 from schemas.catalogue import TOPIC_OF
 from schemas.codec import Codec
 from schemas.records import Record
-from streams.kafka import Sender, make_producer, read_all
+from streams.kafka import make_producer, read_all
 from streams.registry import connect
+from streams.sender import Sender
 from tests.sinks.support import PARTITIONS, Control, heartbeat, partition
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.settings import Settings
 from sinks.consume import Place, Reader, Tail
 from streams import Broken
-from streams.kafka import Consumed, Sender, make_producer
+from streams.kafka import Consumed, make_producer
+from streams.sender import Sender
 
 pytestmark = pytest.mark.broker
 

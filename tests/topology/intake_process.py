@@ -18,7 +18,8 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.records import CallEvent, DeadLetter, JournalEntry, Record
 from streams.intake import Intake
-from streams.kafka import Consumed, Sender, consumed, make_consumer, make_producer, partition_count, read_all
+from streams.kafka import Consumed, consumed, make_consumer, make_producer, partition_count, read_all
+from streams.sender import Sender
 from streams.topology import INTAKE
 
 T = TypeVar("T")

@@ -13,9 +13,10 @@ from streams.admission import Admission
 from streams.behind import TOPIC, Behind, follow_control
 from streams.clock import Clock, DrivenClock, SystemClock
 from streams.directory import CallDirectory
-from streams.kafka import Consumed, Sender, make_producer
+from streams.kafka import Consumed, make_producer
 from streams.metrics import intake as metrics
 from streams.offsets import Receipt
+from streams.sender import Sender
 from tests.topology.admitting import CODEC, START, S, call
 from tests.topology.intake_process import eventually
 

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.settings import Settings
 from streams import Broken
-from streams.kafka import Sender, make_producer
+from streams.kafka import make_producer
+from streams.sender import Sender
 from streams.transport.fetch import FULL, MAX_BATCH, ROOM, Fetch, Found
 
 pytestmark = pytest.mark.broker

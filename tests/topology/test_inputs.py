@@ -12,8 +12,9 @@ from deploy.settings import Settings
 from schemas.catalogue import EVENT_INPUTS
 from streams import Broken
 from streams.inputs import AWAITED, FLOW, GATHER_MS, LOOK_MS, Heard, Inputs
-from streams.kafka import Sender, make_producer
+from streams.kafka import make_producer
 from streams.offsets import Place
+from streams.sender import Sender
 from tests.topology.intake_process import unique
 
 pytestmark = pytest.mark.broker

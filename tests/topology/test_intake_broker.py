@@ -15,8 +15,9 @@ from deploy.settings import Settings
 from schemas import records
 from schemas.records import DeadLetterCode
 from streams import EXIT_BROKEN, Broken
-from streams.kafka import Sender, make_producer
+from streams.kafka import make_producer
 from streams.registry import connect
+from streams.sender import Sender
 from tests.faults.fuzz import broker as fuzz
 from tests.topology.admitting import call
 from tests.topology.intake_process import Topics, eventually, intake, intake_process, unique

@@ -90,8 +90,9 @@ def test_many_that_wait_go_in_a_train_once_nothing_is_on_its_way() -> None:
     assert producer.handed == names(ON_THE_WAY + MANY)
     assert producer.trains == [False] * ON_THE_WAY + [True] * MANY
     producer.offer("late")
-    assert producer.handed[-1] != "late"
-    producer.deliver(MANY)
+    producer.deliver(MANY - 1)
+    assert producer.handed[-1] != "late"  # the last of a train may be in a second request, of another producer
+    producer.deliver(1)
     assert producer.handed[-1] == "late"
 
 

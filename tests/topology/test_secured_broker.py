@@ -32,8 +32,9 @@ from schemas.catalogue import TOPICS
 from schemas.records import CrmEvent, CrmEventType, EntryKind, JournalEntry, LeadId
 from streams import EXIT_BROKEN, Broken
 from streams.access import check_access
-from streams.kafka import Sender, make_producer, read_all
+from streams.kafka import make_producer, read_all
 from streams.registry import connect
+from streams.sender import Sender
 from streams.transport.security import credentials
 from tests.secured import ADMIN, Authority, Secured, secured_broker
 from tests.topology.worker_process import WorkerProcess, eventually

@@ -14,8 +14,9 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.records import AgentRequest, Decision
 from streams import Broken
-from streams.kafka import Consumed, Sender, make_producer
+from streams.kafka import Consumed, make_producer
 from streams.registry import connect
+from streams.sender import Sender
 from streams.tracing import make_spans
 from tests.agents.records import request
 from tests.topology.collector import Collector, Seen

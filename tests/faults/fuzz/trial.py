@@ -147,7 +147,7 @@ class Trial:
                 if value.source_offset not in done:
                     self._note(record, "accepted")
                     done.add(value.source_offset)
-                if out.partition <= 0:
+                if value.kind is not records.EntryKind.POLICY or out.partition == 0:  # one of its copies
                     self._fold(value)
             out.receipt.release()
         for receipt in {id(out.receipt): out.receipt for out in outs}.values():
