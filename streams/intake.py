@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 
 WAITING_LIMIT = 10_000
 _COMMIT_EVERY_S = 0.1
-_LOOK_WHEN_HELD_MS = 1
-"""A delivery lets go what waits for it, and is heard of between two looks."""
 """Also how late metrics may be: to count each turn would cost a tenth of what a record does that comes by itself."""
 _LAG_EVERY_S = 1.0
+_LOOK_WHEN_HELD_MS = 1
+"""A delivery lets go what waits for it, and is heard of between two looks."""
 _MOVED_ON = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,

@@ -59,19 +59,22 @@ class Record(NamedTuple):
 class _Queue:
     """What waits for one partition, and how much is on its way there."""
 
-    __slots__ = ("flying", "held", "pushed", "size", "train")
+    __slots__ = ("failed", "flying", "held", "pushed", "size", "train")
 
     def __init__(self) -> None:
         self.flying = 0
         self.held: deque[Record] = deque()
         self.size = 0
         self.pushed = False
+        self.failed = False
         self.train = False
         """Whether what is on its way is a train."""
 
 
 class Pacing:
     """Holds back what a producer can't send yet, and hands it over, in order, when a delivery makes room.
+
+    Behind a delivery that failed nothing of its partition goes: who is told of it ends the process.
 
     hand: hands a record to a producer, with what is to hear of its delivery and whether it is part of a train; False
     when the producer is full, and it is asked again later. It is called in the thread that offers, and in the one
@@ -106,7 +109,7 @@ class Pacing:
             self._go_on(place, queue)
 
     def push(self) -> None:
-        """Nothing more comes for now: what was gathered goes as soon as it can."""
+        """Somebody waits: what was gathered goes as soon as it can."""
         if not self._gathers:
             return
         with self._lock:
@@ -114,13 +117,6 @@ class Pacing:
                 if queue.held:
                     queue.pushed = True
                     self._go_on(place, queue)
-
-    def go_on(self) -> None:
-        """Tries again what a full producer did not take."""
-        if self._full:
-            with self._lock:
-                for place in [*self._full]:
-                    self._go_on(place, self._queues[place])
 
     def _go_on(self, place: tuple[str, int], queue: _Queue) -> None:
         while queue.held and self._may_go(queue):
@@ -131,6 +127,8 @@ class Pacing:
         queue.pushed = queue.pushed and bool(queue.held)
 
     def _may_go(self, queue: _Queue) -> bool:
+        if queue.failed:
+            return False
         if queue.flying:  # only what leaves nothing behind in the client's queue, and nothing overtakes a train
             return not queue.train and queue.flying + len(queue.held) <= ON_THE_WAY
         return not self._gathers or queue.pushed or queue.size >= TRAIN_BYTES
@@ -166,7 +164,9 @@ class Pacing:
     ) -> None:
         report(error, message)
         with self._lock:
+            queue.failed |= error is not None
             queue.flying -= 1
             if queue.held:
                 self._go_on(place, queue)
-        self.go_on()
+            for full in [*self._full]:
+                self._go_on(full, self._queues[full])

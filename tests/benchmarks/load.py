@@ -121,7 +121,7 @@ class Answers:
 
 
 class Gun:
-    """Sends shots. One producer with the guarantees of Mandate's own."""
+    """Sends shots, by one producer that waits for all in-sync replicas."""
 
     def __init__(self, settings: Settings, codec: Codec, prefix: str) -> None:
         self._producer: Producer = make_producer(settings, **_UNTIRING)

@@ -9,7 +9,11 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.settings import Settings
-from streams.pacing import TRAIN_BYTES
+from schemas.catalogue import DEAD_LETTER_BYTES
+from streams import Broken
+from streams.kafka import make_producer
+from streams.pacing import ON_THE_WAY, TRAIN_BYTES
+from streams.sender import Sender
 from streams.transport.outbox import open_outboxes
 
 pytestmark = pytest.mark.broker
@@ -48,3 +52,12 @@ def test_the_rows_of_a_landing_go_in_requests_of_some_rows_each(stack: Settings)
     assert sum(batches) > ROWS * len(ROW)
     assert max(batches) <= TRAIN_BYTES < 256 << 10
     assert len(batches) < ROWS / 4
+
+
+def test_a_record_too_large_for_the_client_ends_what_sends_it_also_when_it_had_to_wait(stack: Settings) -> None:
+    sender = Sender(make_producer(stack))
+    for value in (b"first",) * ON_THE_WAY + (bytes(2 * DEAD_LETTER_BYTES),):
+        sender.send("dead.letters", value, key=None, partition=0)
+    assert sender.holds
+    with pytest.raises(Broken, match=r"dead\.letters can't take a record"):
+        sender.flush()

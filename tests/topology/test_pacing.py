@@ -184,6 +184,15 @@ def test_a_record_that_the_client_refuses_is_given_up_and_those_behind_it_are_no
     assert producer.handed == ["r0", "r2", "r3", "r4", "r5", "r6", "r8", "r9"]
 
 
+def test_behind_a_failed_delivery_nothing_goes() -> None:
+    producer = Producer()
+    producer.offer(*names(ON_THE_WAY + 2))
+    _, report = producer.flying.popleft()
+    report(KafkaError(KafkaError._MSG_TIMED_OUT), NOTHING)
+    producer.deliver(ON_THE_WAY - 1)
+    assert producer.handed == names(ON_THE_WAY)
+
+
 @given(st.lists(st.integers(-12, 12), max_size=60), st.booleans())
 def test_all_arrive_in_their_order_whatever_comes_when(steps: list[int], gathers: bool) -> None:
     producer, offered = Producer(gathers=gathers), 0
