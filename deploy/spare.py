@@ -14,7 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 LOADS = {
-    "worker": ("deploy.commands.worker", "faust.transport.drivers.aiokafka", "faust.stores.rocksdb", "uvloop"),
+    "worker": (
+        "deploy.commands.worker",
+        "processors.partition",
+        "streams.app",
+        "faust.transport.drivers.aiokafka",
+        "faust.stores.rocksdb",
+        "uvloop",
+    ),
     "intake": ("deploy.commands.intake",),
 }
 """Commands that are worth a spare, for calls wait for them, and the modules that only their run would import."""

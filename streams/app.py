@@ -3,11 +3,9 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from schemas.codec import Codec
@@ -17,7 +15,7 @@ from streams.clock import Clock
 from streams.control import JOURNAL, Control, MakeFold
 from streams.faust_tables import TableManager
 from streams.joining import members_of, share_of
-from streams.kafka import CHECK_BROKERS, CLIENT_DEFAULTS
+from streams.layout import Layout
 from streams.metrics import control as metrics
 from streams.recovery import Restoration
 from streams.slots import Slot
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 _NEVER = 2_000_000_000
-_METADATA_S = 15.0
 
 
 class ControlApp(faust.App):
@@ -60,11 +57,12 @@ class ControlApp(faust.App):
 class Worker:
     """One control worker: the app, its lanes and its ticks. Make it inside the running loop."""
 
-    def __init__(self, settings: "Settings", slot: Slot, codec: Codec, clock: Clock, make_fold: MakeFold) -> None:
+    def __init__(
+        self, settings: "Settings", slot: Slot, layout: Layout, codec: Codec, clock: Clock, make_fold: MakeFold
+    ) -> None:
         self._settings = settings
         self._codec = codec
         self._clock = clock
-        layout = _layout(settings)
         self.app = _app(settings, slot, layout)
         self._table = _table(self.app, layout)
         self.control = Control(self._table, codec, clock, make_fold, self._acknowledge)
@@ -133,7 +131,7 @@ def instance_of(slot: Slot) -> str:
     return f"{CONTROL.group}-{slot.instance}"
 
 
-def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
+def _app(settings: "Settings", slot: Slot, layout: Layout) -> ControlApp:
     servers = settings.bootstrap_servers.split(",")
     app = ControlApp(
         str(CONTROL.group),
@@ -171,7 +169,7 @@ def _app(settings: "Settings", slot: Slot, layout: "Layout") -> ControlApp:
     return app
 
 
-def _table(app: ControlApp, layout: "Layout") -> ExecutionTable:
+def _table(app: ControlApp, layout: Layout) -> ExecutionTable:
     table = ExecutionTable(app, changelog_id=layout.changelog_id, **table_arguments(layout.partitions))
     # Else it is that of whoever asks first, and a thread does: then a stop waits for a loop that does not run.
     table.loop = asyncio.get_running_loop()
@@ -179,29 +177,3 @@ def _table(app: ControlApp, layout: "Layout") -> ExecutionTable:
         raise Broken(f"The table's changelog would be {table.changelog_topic_name}, not {CHANGELOG}.", DEFECT)
     app.tables.add(table)
     return table
-
-
-class Layout(NamedTuple):
-    """What the cluster holds. changelog_id: the id that the topic was given when it was created."""
-
-    partitions: int
-    changelog_id: str
-
-
-def _layout(settings: "Settings") -> Layout:
-    admin = AdminClient({**settings.client_config(), **CLIENT_DEFAULTS})
-    names = TopicCollection([JOURNAL, CHANGELOG])
-    try:
-        futures = admin.describe_topics(names, request_timeout=_METADATA_S)
-        journal, changelog = (futures[name].result() for name in (JOURNAL, CHANGELOG))
-    except KafkaException as error:
-        raise Broken(
-            f"{JOURNAL} and {CHANGELOG} can't be looked up ({error.args[0].str()}).",
-            f"Run `mandate up` or `mandate topics --create`. {CHECK_BROKERS}",
-        ) from error
-    if len(journal.partitions) != len(changelog.partitions):
-        raise Broken(
-            f"{JOURNAL} has {len(journal.partitions)} partitions, {CHANGELOG} has {len(changelog.partitions)}.",
-            "They must be equal: a lead's state lies on the partition of its entries.",
-        )
-    return Layout(len(journal.partitions), str(changelog.topic_id).replace("/", "_"))

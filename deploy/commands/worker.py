@@ -14,13 +14,12 @@ from deploy import keys
 from deploy.errors import OperatorError
 from deploy.settings import Settings
 from processors.authority import Court
-from processors.partition import Partition
 from streams import EXIT_BROKEN, Broken, garbage
 from streams.access import check_access
-from streams.app import Worker
 from streams.broker_time import check_clock
 from streams.clock import make_clock
 from streams.kafka import CHECK_BROKERS
+from streams.layout import layout_of
 from streams.metrics import control, serve
 from streams.registry import connect
 from streams.slots import take_slot
@@ -56,10 +55,18 @@ async def _work(settings: Settings) -> None:
     check_access(settings)
     # Before anything that may fail for want of a server: what is wrong with a key is told whether one answers or not.
     court = Court.from_keys(keys.private_key(keys.signing(settings)), keys.approver_keys(settings))
-    # Others wait for this worker's partitions: it asks both at once.
-    codec, _ = await asyncio.gather(asyncio.to_thread(connect, settings), asyncio.to_thread(_check_clock, settings))
+    # Others wait for this worker's partitions: it asks all at once, and loads the rest of its program meanwhile.
+    ask = asyncio.get_running_loop().run_in_executor
+    answers = asyncio.gather(
+        ask(None, connect, settings), ask(None, layout_of, settings), ask(None, _check_clock, settings)
+    )
+    from processors.partition import Partition
+    from streams.app import Worker
+
+    codec, layout, _ = await answers
     slot = take_slot(settings.data_dir, settings.state_dir)
-    worker = Worker(settings, slot, codec, make_clock(settings), lambda number, rows: Partition(number, rows, court))
+    clock = make_clock(settings)
+    worker = Worker(settings, slot, layout, codec, clock, lambda number, rows: Partition(number, rows, court))
     garbage.begin()
     control.watch(worker.control.meters, worker.journal_end)
     starting = asyncio.create_task(worker.start())

@@ -234,7 +234,9 @@ def test_no_spare_is_left_when_the_supervisor_is_killed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "needs"), [("worker", {"streams.app", "rocksdict"}), ("intake", {"streams.intake"})]
+    # Of what it names itself the interpreter tells no time: `streams.joining` is for `streams.app` alone.
+    ("command", "needs"),
+    [("worker", {"streams.joining", "processors.draft", "rocksdict"}), ("intake", {"streams.intake"})],
 )
 def test_a_spare_loads_what_its_command_needs_and_ends_unheard_when_it_is_not_needed(
     command: str, needs: set[str]

@@ -211,6 +211,28 @@ def test_a_write_waits_until_the_revocation_feed_has_reached_it(topics: Topics, 
     assert fields(settings, lead) == {"availability": "later"}
 
 
+def test_once_ends_though_writes_go_on(topics: Topics, settings: Settings, lead: str) -> None:
+    at, ended = now(), Event()
+    topics.beat(at)
+    topics.put(topics.control.update({"availability": "first"}, lead=lead, update_id=f"u-{lead}", at=at))
+
+    def go_on() -> None:
+        for number in range(1, 600):
+            if not ended.wait(0.05):
+                names = {"lead": f"{lead}-{number}", "update_id": f"u-{lead}-{number}"}
+                topics.put(topics.control.update({"availability": "on"}, at=at, **names))
+
+    with ThreadPoolExecutor() as pool:
+        going_on = pool.submit(go_on)
+        try:
+            assert serve(settings, **published(settings), once=True) >= 1
+            assert not going_on.done()
+        finally:
+            ended.set()
+        going_on.result(timeout=60)
+    assert fields(settings, lead) == {"availability": "first"}
+
+
 def test_what_is_revoked_while_the_store_is_slow_is_not_written(topics: Topics, settings: Settings, lead: str) -> None:
     settings = settings.model_copy(update={"revocation_lease_s": 2.0})
     at, grant, stop, ready = now(), f"grant-slow-{lead}", Stop(), Event()

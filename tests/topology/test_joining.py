@@ -14,8 +14,9 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.settings import Settings, load_settings
 from streams import Broken
-from streams.app import Layout, _app, _table
+from streams.app import _app, _table
 from streams.joining import Member, members_of, share_of
+from streams.layout import Layout
 from streams.recovery import Restoration
 from streams.slots import take_slot
 from streams.tables import ExecutionTable

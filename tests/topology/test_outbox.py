@@ -1,7 +1,9 @@
 """How a landing reaches a real broker: in requests that nobody waits long behind, read from the broker's own log."""
 
 import asyncio
+import socket
 import struct
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ from schemas.catalogue import DEAD_LETTER_BYTES
 from streams import Broken
 from streams.kafka import make_producer
 from streams.pacing import ON_THE_WAY, TRAIN_BYTES
-from streams.sender import Sender
+from streams.sender import HELD_BYTES, Sender
 from streams.transport.outbox import open_outboxes
 
 pytestmark = pytest.mark.broker
@@ -61,3 +63,22 @@ def test_a_record_too_large_for_the_client_ends_what_sends_it_also_when_it_had_t
     assert sender.holds
     with pytest.raises(Broken, match=r"dead\.letters can't take a record"):
         sender.flush()
+
+
+def test_a_sender_beside_a_silent_broker_keeps_no_more_than_its_bound(stack: Settings) -> None:
+    """Nobody listens at its broker: it waits at the bound, and the first that is given up ends it."""
+    large, taken = bytes(900_000), list[int]()
+
+    def send_many(sender: Sender) -> None:
+        for number in range(1_000):
+            sender.send("dead.letters", large, key=None, partition=0)
+            taken.append(number)
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        before = time.monotonic()
+        with pytest.raises(Broken, match=r"dead\.letters did not take a record"):
+            send_many(Sender(make_producer(stack, **{"bootstrap.servers": address, "message.timeout.ms": 3_000})))
+    assert HELD_BYTES < len(taken) * len(large) < HELD_BYTES + (ON_THE_WAY + 2) * len(large)
+    assert 2.5 < time.monotonic() - before < 30

@@ -12,7 +12,8 @@ from faust.assignor.copartitioned_assignor import CopartitionedAssignor
 
 from deploy.settings import load_settings
 from streams import standby as module
-from streams.app import Layout, _app
+from streams.app import _app
+from streams.layout import Layout
 from streams.metrics.control import STANDBY_LAG
 from streams.slots import take_slot
 from streams.standby import Standby
