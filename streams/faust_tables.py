@@ -9,7 +9,8 @@ from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 from mode import Service
 
-from streams import end_process
+from streams import Broken, end_process
+from streams.kafka import CHECK_BROKERS
 from streams.standby import Standby
 from streams.takeover import Takeover
 
@@ -48,7 +49,11 @@ class Recovery(FaustRecovery):
             except RebalanceAgain:
                 continue
             except ServiceStopped:
-                return
+                if self.should_stop:
+                    return
+                # What mode says of a wait that ran out of time too, such as in a process that was stopped meanwhile.
+                # To return here would be a member that has partitions and never judges them.
+                end_process(Broken("The brokers did not say in time where to read the journal from.", CHECK_BROKERS))
             except Exception as error:
                 end_process(error)
 

@@ -5,7 +5,7 @@ import random
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.settings import Settings, load_settings
 from streams import Broken
 from streams.app import _app, _table
+from streams.faust_tables import Recovery, TableManager
 from streams.joining import Member, members_of, share_of
 from streams.layout import Layout
 from streams.recovery import Restoration
@@ -109,6 +110,41 @@ def test_a_thread_that_is_the_first_to_ask_for_the_rows_leaves_them_on_the_loop_
         await table.stop()
 
     asyncio.run(run())
+
+
+def test_a_wait_that_runs_out_of_time_ends_the_worker_and_a_stop_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was paused where it looked for its place held its partitions and judged nothing, for good."""
+    settings, told = load_settings(data_dir=tmp_path, kafka_bootstrap="b:1", registry_url="http://r"), list[str]()
+
+    class Ended(BaseException):
+        pass
+
+    def end(error: BaseException) -> None:
+        told.append(str(error))
+        raise Ended
+
+    monkeypatch.setattr("streams.faust_tables.end_process", end)
+
+    async def recovers(for_s: float | None) -> None:
+        recovery = cast(TableManager, _app(settings, take_slot(tmp_path), Layout(4, "id")).tables).recovery
+        loop = asyncio.get_running_loop()
+
+        async def waits(_generation: int) -> None:
+            loop.call_later(0.2, recovery._stopped.set)
+            await recovery._wait(asyncio.sleep(60), timeout=for_s)
+
+        monkeypatch.setattr(recovery, "_recover", waits)
+        recovery.signal_recovery_start.set()
+        await asyncio.wait_for(Recovery._restart_recovery(recovery), 5)
+
+    asyncio.run(recovers(None))
+    assert told == []
+    with pytest.raises(Ended):
+        asyncio.run(recovers(0.05))
+    [sentence] = told
+    assert "where to read the journal from" in sentence
 
 
 def test_a_takeover_after_it_reads_what_came_since_and_the_rows_are_the_folds(tmp_path: Path) -> None:
