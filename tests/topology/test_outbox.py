@@ -65,8 +65,8 @@ def test_a_record_too_large_for_the_client_ends_what_sends_it_also_when_it_had_t
         sender.flush()
 
 
-def test_a_sender_beside_a_silent_broker_keeps_no_more_than_its_bound(stack: Settings) -> None:
-    """Nobody listens at its broker: it waits at the bound, and the first that is given up ends it."""
+def test_a_sender_that_reaches_no_broker_keeps_no_more_than_its_bound(stack: Settings) -> None:
+    """It waits at the bound, and the first delivery that is given up ends it."""
     large, taken = bytes(900_000), list[int]()
 
     def send_many(sender: Sender) -> None:
