@@ -212,21 +212,22 @@ def test_a_write_waits_until_the_revocation_feed_has_reached_it(topics: Topics, 
 
 
 def test_once_ends_though_writes_go_on(topics: Topics, settings: Settings, lead: str) -> None:
-    at, ended = now(), Event()
+    at, ended, stop = now(), Event(), Stop()
     topics.beat(at)
     topics.put(topics.control.update({"availability": "first"}, lead=lead, update_id=f"u-{lead}", at=at))
 
     def go_on() -> None:
-        for number in range(1, 600):
+        for number in range(1, 300):
             if not ended.wait(0.05):
                 names = {"lead": f"{lead}-{number}", "update_id": f"u-{lead}-{number}"}
                 topics.put(topics.control.update({"availability": "on"}, at=at, **names))
+        stop.requested = True
 
     with ThreadPoolExecutor() as pool:
         going_on = pool.submit(go_on)
         try:
-            assert serve(settings, **published(settings), once=True) >= 1
-            assert not going_on.done()
+            assert serve(settings, **published(settings), once=True, stop=stop) >= 1
+            assert not stop.requested
         finally:
             ended.set()
         going_on.result(timeout=60)
